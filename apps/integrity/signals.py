@@ -43,8 +43,8 @@ orphan_found = Signal()
 
 #: A condition that needs an operator began (`alarm_raised`), or it ended (`alarm_cleared`). The
 #: process that maintains the log sends each within a minute, once; after a crash perhaps twice.
-#: Sends `kind` ("stalled", "blocked", "unproven", "kept", "restored", "brake" or "unknown"),
-#: `subject` (alias of a child database; for "brake" the label of a relation; for "unknown" the
-#: unknown name), `reason` and `using` (alias of the log).
+#: Sends `kind` ("stalled", "blocked", "unproven", "late", "at_risk", "kept", "restored", "brake" or
+#: "unknown"), `subject` (alias of a child database; for "brake" the label of a relation; for
+#: "unknown" the unknown name), `reason` and `using` (alias of the log).
 alarm_raised = Signal()
 alarm_cleared = Signal()

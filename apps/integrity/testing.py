@@ -27,7 +27,7 @@ from .relations import plan, stored
 from .relations.generic import content_type_condition, with_content_type
 from .relations.keys import format_key, to_stored
 from .relations.policies import Policy
-from .report import remaining, sentences
+from .report import lengths, remaining
 from .scan.parents import missing_keys
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _orphans(relation: Relation, database: str) -> str:
     first = ", ".join(format_key(relation.target, key) for key in keys[:KEYS_SHOWN])
     more = ", …" if len(keys) > KEYS_SHOWN else ""
     return (
-        f"{relation.label} in {database}: {sentences.number_of(rows, 'orphan')} of"
+        f"{relation.label} in {database}: {lengths.number_of(rows, 'orphan')} of"
         f" {len(keys):,} missing {relation.parent._meta.label}: {first}{more}"
     )
 

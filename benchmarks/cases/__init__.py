@@ -20,4 +20,5 @@ CASES = {
     "B14": "scan_mariadb",
     "B15": "cascade_mariadb",
     "B16": "log_mariadb",
+    "B17": "deadlines",
 }

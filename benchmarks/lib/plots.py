@@ -130,6 +130,16 @@ def _scaling(figure: Figure, results: ResultsById) -> None:
     axes.legend(fontsize=8)
 
 
+def _deadlines(figure: Figure, results: ResultsById) -> None:
+    axes = _axes(figure, "Deadlines missed so far, at 95 % load", "hours", "deletions")
+    detail = results["B17"]["detail"]
+    for colour, (name, late) in zip(COLOURS, detail["late"].items(), strict=False):
+        axes.plot(range(len(late)), late, color=colour, label=name)
+    backlog = next(iter(detail["backlog"].values()))
+    axes.plot(range(len(backlog)), backlog, color=INK, linewidth=0.8, label="backlog of both")
+    axes.legend(fontsize=8)
+
+
 def _linear(axes: Axes) -> None:
     axes.axline((1, 1), slope=1, color=INK, linestyle=":", linewidth=1, label="linear")
     axes.set_xticks([1, 2, 4])
@@ -142,6 +152,7 @@ PICTURES: dict[str, tuple[str, Callable[[Figure, ResultsById], None]]] = {
     "many": ("B5", _many),
     "growth": ("B8", _growth),
     "scaling": ("B9.2.workers.5", _scaling),
+    "deadlines": ("B17", _deadlines),
 }
 
 

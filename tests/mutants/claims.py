@@ -8,6 +8,7 @@ from .paths import (
     NOTIFIED,
     OUTCOMES,
     POSTGRESQL_LOG,
+    POSTGRESQL_LOG_SQL,
     RETRY,
     T_ATTACK_FOREIGN_TEXT,
     T_CASCADE,
@@ -30,7 +31,7 @@ MUTATIONS = (
     Mutation(
         "new-before-it-is-due",
         "a cascade that waits for a moment, for it was set aside, is claimed at once",
-        POSTGRESQL_LOG,
+        POSTGRESQL_LOG_SQL,
         "AND {due_at} <= statement_timestamp()",
         "AND {due_at} IS NOT NULL",
         (f"{T_LOG}::TestClaim::test_what_is_not_due_yet_is_left",),
@@ -38,9 +39,9 @@ MUTATIONS = (
     Mutation(
         "claim-for-another-database",
         "G1: a cascade is claimed for another database, and is done there",
-        POSTGRESQL_LOG,
-        "WHERE database = %s AND {DUE",
-        "WHERE (database = %s OR true) AND {DUE",
+        POSTGRESQL_LOG_SQL,
+        "WHERE database = %s AND {due}",
+        "WHERE (database = %s OR true) AND {due}",
         (f"{T_LOG}::TestClaim::test_it_holds_what_is_due_in_one_database_and_counts_the_attempt",),
     ),
     Mutation(
@@ -72,7 +73,7 @@ MUTATIONS = (
     Mutation(
         "claim-in-a-pause",
         "G10: a worker goes on in a database that was paused because its rows may be others",
-        POSTGRESQL_LOG,
+        POSTGRESQL_LOG_SQL,
         " WHERE is_new AND NOT EXISTS (SELECT FROM paused)),",
         " WHERE is_new),",
         (f"{T_PAUSE}::test_work_under_way_ends_with_the_claim_at_hand",),
@@ -107,7 +108,7 @@ MUTATIONS = (
     Mutation(
         "claims-are-not-locked",
         "G4: two workers claim the same cascade at the same time",
-        POSTGRESQL_LOG,
+        POSTGRESQL_LOG_SQL,
         "FOR NO KEY UPDATE SKIP LOCKED), held AS",
         "), held AS",
         (
@@ -117,7 +118,7 @@ MUTATIONS = (
     Mutation(
         "claims-without-a-limit",
         "G8: a claim takes all that is due",
-        POSTGRESQL_LOG,
+        POSTGRESQL_LOG_SQL,
         "WHERE together <= %s)",
         "WHERE together <= %s OR true)",
         (f"{T_LOG}::TestClaim::test_it_takes_whole_batches_up_to_the_limit",),
@@ -125,7 +126,7 @@ MUTATIONS = (
     Mutation(
         "failed-with-new",
         "G7: what fails is claimed with what is new, and holds it up",
-        POSTGRESQL_LOG,
+        POSTGRESQL_LOG_SQL,
         'NEW = "attempts = 0 AND rows IS NULL"',
         'NEW = "attempts >= 0"',
         (f"{T_LOG}::TestClaim::test_what_failed_or_has_begun_is_not_claimed_with_what_is_new",),
@@ -133,7 +134,7 @@ MUTATIONS = (
     Mutation(
         "unknown-parents-are-claimed",
         "G1: a cascade of a parent that this release does not know ends without its rows",
-        POSTGRESQL_LOG,
+        POSTGRESQL_LOG_SQL,
         "WHERE is_new AND (parent, relation) IN",
         "WHERE is_new OR (parent, relation) IN",
         (f"{T_LOG}::TestClaim::test_what_is_not_known_here_is_set_aside",),

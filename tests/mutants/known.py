@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     capture,
     claims,
+    deadlines,
     identity_and_brake,
     live_check,
     policies,
@@ -24,6 +25,7 @@ MUTATIONS = (
     *reads.MUTATIONS,
     *claims.MUTATIONS,
     *capture.MUTATIONS,
+    *deadlines.MUTATIONS,
     *verified.MUTATIONS,
     *identity_and_brake.MUTATIONS,
     *rights.MUTATIONS,

@@ -70,8 +70,8 @@ MUTATIONS = (
         "verify-without-grace",
         "G9: a cascade is verified before the grace period is over",
         POSTGRESQL_LOG,
-        "statement_timestamp() + %s * interval '1 second'",
-        "statement_timestamp() + 0 * %s * interval '1 second'",
+        " due_at = statement_timestamp() + %s * interval '1 second'",
+        " due_at = statement_timestamp() + 0 * %s * interval '1 second'",
         (f"{T_VERIFY}::test_nothing_is_proven_before_the_grace_period_is_over",),
     ),
     Mutation(

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The most calls of functions of apps/integrity. Each time that is written or read is one of them,
 #: because SQLite keeps no zone (models/moments.py). Django 6.1 asks the hash of each `on_delete`.
 MOST = {
-    "delete": 70 + 2 * (django.VERSION >= (6, 1)),
-    "dispatch": 76,
+    "delete": 71 + 2 * (django.VERSION >= (6, 1)),
+    "dispatch": 81,
     "cascade": 336,
     "verify": 219,
     "scan": 220,

@@ -21,7 +21,7 @@ LOG_BACKENDS = (
     "backends/portable/log.py",
     "backends/postgresql/log.py",
 )
-LOG = ("log/", *LOG_BACKENDS)
+LOG = ("log/", *LOG_BACKENDS, "backends/postgresql/log_sql.py")
 #: Model → the folders and modules that write its table.
 WRITERS = {
     "Deletion": (*LOG, "backends/postgresql/triggers/"),

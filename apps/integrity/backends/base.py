@@ -19,10 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..exceptions import KeyTooLong
-from ..relations.keys import format_key
-from ..relations.relation import primary_key
-
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Sequence
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from ..models import Cascade, Stated, Tally
     from ..relations import Field, Model
     from .barriers import Barrier
+    from .deadlines import Days
     from .deleted import Deleted, Dense, Gone
 
 #: Cascades as they are held, and by deletion its key and targets.
@@ -100,14 +97,20 @@ class LogBackend(Protocol):
         """Return those of `keys` (as text) that a trigger has logged in this transaction."""
 
     def dispatch_batch(
-        self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
+        self,
+        wanted: Mapping[tuple[str, str], Sequence[str]],
+        most: int,
+        *,
+        using: str,
+        days: Days | None = None,
     ) -> dict[tuple[str, str], int] | None:
         """Put recorded deletions of the first of the `wanted` names that has any into one batch.
 
         `wanted` holds parent and relation, and the databases that get a cascade each. The oldest
         are taken, up to `most`, which nobody has locked. Return parent and relation of all that was
         recorded, and how many of these the batch has. One statement; None where the engine has none
-        (log/deletions.py has several).
+        (log/deletions.py has several). With `days`, what has no deadline gets one, and the batch
+        may have several cascades in each database: Note [Groups of a batch] in deadlines.py.
         """
 
     def claim_new(
@@ -118,12 +121,14 @@ class LogBackend(Protocol):
         lease: Lease,
         *,
         using: str,
+        nearest: bool = False,
     ) -> HeldCascades | None:
         """Claim the due cascades of `database` that wait longest, where nobody worked on them.
 
         They have one of the `known` pairs of parent and relation, and at most `most` deletions.
         Return them, and key and targets by deletion; nothing where none is due. One statement. None
-        where it claims nothing that is due, or the engine has none: log/claims.py has several.
+        where it claims nothing that is due, or the engine has none: log/claims.py has several. The
+        `nearest` are those in the order of deadlines: Note [Nearest first] in deadlines.py.
         """
 
     def finish_cascades(
@@ -284,17 +289,3 @@ def require_keys(keys: Sequence[Any]) -> Sequence[Any]:
     if not keys:
         raise ValueError(NO_KEYS)
     return keys
-
-
-def texts_for_log(
-    parent: Model, keys: Sequence[Any], targets: Sequence[Mapping[str, str | None] | None]
-) -> list[str]:
-    """Return deleted keys as text. Raises `KeyTooLong` if the log cannot hold one, or a target."""
-    from ..models import KEY_CHARS
-
-    pk = primary_key(parent)
-    texts = [format_key(pk, key) for key in keys]
-    held = [text for target in targets if target for text in target.values() if text is not None]
-    if max(map(len, (*texts, *held)), default=0) > KEY_CHARS:
-        raise KeyTooLong(parent._meta.label, KEY_CHARS)
-    return texts

@@ -19,6 +19,7 @@ from django.db import models
 from ..exceptions import InvalidBecause
 from ..exceptions.redaction import plain
 from ..models import STATED_CHARS, Stated
+from .deadlines import due_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,16 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
+    from .deadlines import Deadline
 
-def because(*, actor: str | models.Model = "", reference: str = "", reason: str = "") -> Because:
+
+def because(
+    *,
+    actor: str | models.Model = "",
+    reference: str = "",
+    reason: str = "",
+    deadline: Deadline | None = None,
+) -> Because:
     """Record with each deletion in this block who deletes, on whose request, and why.
 
     `with capture.because(actor=request.user, reference="DSR-123"): user.delete()`. A block inside
@@ -42,6 +51,9 @@ def because(*, actor: str | models.Model = "", reference: str = "", reason: str 
         reference: The request or ticket, such as "DSR-123", by which deletions can be searched. At
             most 200 characters.
         reason: Why, in one line of at most 500 characters.
+        deadline: By when the deletions have to be verified: days after the delete, a timedelta
+            after it, or a datetime with its zone. Instead of what `INTEGRITY["deadline_days"]`
+            says, which has to be set.
 
     Raises:
         InvalidBecause: nothing is stated, or it cannot be recorded. Nothing was deleted.
@@ -51,9 +63,12 @@ def because(*, actor: str | models.Model = "", reference: str = "", reason: str 
         who,
         _checked("reference", reference, "reference"),
         _checked("reason", reason, "because"),
+        "" if deadline is None else due_by(deadline),
     )
     if not any(said):
-        raise InvalidBecause("capture.because() states nothing: give actor, reference or reason")
+        raise InvalidBecause(
+            "capture.because() states nothing: give actor, reference, reason or deadline"
+        )
     return Because(said)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
     from ..relations import Catalogue, Relation
 
 
+#: The name that stands for all others.
+EVERY = "*"
+DAY_SECONDS = 86_400
+#: How long dispatch, cascade and verification take at least, besides the grace period.
+LEAST_SECONDS = 10.0
+
+
 def named(**_: Any) -> list[checks.CheckMessage]:
     """E002: a setting has no effect, because it names an unknown relation, parent or app."""
     known, current = relations.catalogue(), conf.current()
@@ -37,6 +45,7 @@ def named(**_: Any) -> list[checks.CheckMessage]:
         "scan_policy": ("relation", [relation.label for relation in known.relations]),
         "ignored": ("relation", [relation.label for relation in all_of(known)]),
         "capture": ("parent", list(known.parents)),
+        "deadline_days": ("parent", [*known.parents, EVERY]),
         "unconstrained": ("app", [config.label for config in apps.get_app_configs()]),
     }
     return [
@@ -47,9 +56,29 @@ def named(**_: Any) -> list[checks.CheckMessage]:
             id="integrity.E002",
         )
         for setting, (what, labels) in subjects.items()
-        if not isinstance(names := getattr(current, setting) or (), str)
+        if not isinstance(names := getattr(current, setting) or (), str | float | int)
         for name in names
         if name not in labels
+    ]
+
+
+def timely(**_: Any) -> list[checks.CheckMessage]:
+    """W041: a deadline that no deletion can meet, because its verification is due later."""
+    current, days = conf.current(), conf.current().deadline_days
+    given = days if isinstance(days, Mapping) else {EVERY: days}
+    least = (current.grace_seconds + LEAST_SECONDS) / DAY_SECONDS
+    return [
+        checks.Warning(
+            f"INTEGRITY['deadline_days'] gives {parent!r} {number:g} days, which is"
+            f" {number * DAY_SECONDS:,.0f} s: a deletion is verified {current.grace_seconds:,.0f} s"
+            " after its rows are gone, so each one is late.",
+            hint=f'INTEGRITY = {{"deadline_days": {{{parent!r}: 30}}}}: it is a number of days. Or'
+            ' a shorter grace period: {"grace_seconds": 10}.',
+            obj="INTEGRITY",
+            id="integrity.W041",
+        )
+        for parent, number in given.items()
+        if number is not None and number < least
     ]
 
 
@@ -200,4 +229,4 @@ def off(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-CHECKS = scoped(named, limited, shared, timed, queued, brokered, notified, off)
+CHECKS = scoped(named, timely, limited, shared, timed, queued, brokered, notified, off)

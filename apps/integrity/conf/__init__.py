@@ -26,7 +26,10 @@ BY_TRIGGER = frozenset({"trigger", "both"})
 FOR_EVER = frozenset({"heartbeat_retention_days", "audit_retention_days"})
 #: Settings that are no single number, flag or text.
 WITH_STRUCTURE = frozenset(
-    {"capture", "scan_policy", "relations", "pressure", "ignored", "unconstrained"}
+    {
+        *("capture", "scan_policy", "relations", "pressure", "ignored", "unconstrained"),
+        "deadline_days",
+    }
 )
 #: What a scan may do with the orphans that it finds.
 SCAN_POLICIES = ("report", "repair")
@@ -42,6 +45,7 @@ class Settings(Fields):
         values.refuse_undeclared(self.relations)
         values.refuse_unreasoned(self.ignored)
         values.refuse_unlisted(self.unconstrained)
+        values.refuse_no_days(self.deadline_days)
         pressures.pressures(self.pressure)
         for field in dataclasses.fields(self):
             if field.name in WITH_STRUCTURE:
@@ -64,6 +68,18 @@ class Settings(Fields):
             return pressures.NONE
         name = database if database in given else pressures.DEFAULT
         return pressures.pressures({name: given[name]})[name] if name in given else pressures.NONE
+
+    @property
+    def uses_deadlines(self) -> bool:
+        """Return whether deletions may have deadlines."""
+        return self.deadline_days is not None
+
+    def deadline_days_of(self, parent: str) -> float | None:
+        """Return in how many days deletions of the parent with that label have to be verified."""
+        given = self.deadline_days
+        if isinstance(given, Mapping):
+            given = given[parent] if parent in given else given.get(pressures.DEFAULT)
+        return None if given is None else float(given)
 
     def capture_of(self, parent: str) -> str:
         """Return how deletions of the parent with that label are recorded, one of `CAPTURES`."""

@@ -102,6 +102,18 @@ class Fields:
     """A cascade that is still not verified this long after its grace period raises the alarm
     "unproven"."""
 
+    deadline_days: float | Mapping[str, float | None] | None = None
+    """Within how many days a deletion has to be verified in all child databases. One number, or a
+    dictionary by parent, as in {"auth.User": 30, "*": 90}; "*" stands for all that are not named,
+    and None sets none. {} sets no deadlines but allows `capture.because(deadline=...)`. What is
+    nearest its deadline is worked on first; see [meet deadlines](../how-to/meet-deadlines.md). None
+    switches all of it off. The deadline of a deletion is stored with it: later changes of the
+    setting do not change it."""
+
+    deadline_margin_share: float = 0.2
+    """Where the rate of a database is not known, as while it is paused, the alarm "at risk" is
+    raised once less than this share of a deadline is left (0.2 is a fifth)."""
+
     pressure: Mapping[str, Mapping[str, Any]] | None = None
     """Limits that slow down cascades and scans in a child database. The keys are aliases; "*"
     stands for all that are not named. The options of each are `max_replica_lag_seconds` (and

@@ -31,6 +31,27 @@ def refuse_undeclared(value: object) -> None:
         )
 
 
+#: The longest deadline: a hundred years.
+DAYS_MAX = 36_500.0
+
+
+def refuse_no_days(value: object) -> None:
+    """Refuse anything but None, a number of days, or a dictionary of them by parent."""
+    given = value if isinstance(value, Mapping) else {"*": value}
+    if all(isinstance(label, str) for label in given) and all(map(_is_days, given.values())):
+        return
+    raise InvalidSetting(
+        f"INTEGRITY['deadline_days'] is {value!r}; it takes None, a number of days above 0,"
+        f' at most {DAYS_MAX:,.0f}, or a dictionary by parent, as in {{"auth.User": 30, "*": 90}}'
+    )
+
+
+def _is_days(value: object) -> bool:
+    if value is None:
+        return True
+    return type(value) in {int, float} and 0 < float(str(value)) <= DAYS_MAX
+
+
 def chosen(value: str | Mapping[str, str], subject: str, known: tuple[str, ...]) -> str:
     """Return the choice for that subject; the first of `known` for one that is not named. Pure."""
     return value if isinstance(value, str) else value.get(subject, known[0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..report.sentences import brief, count, number_of, public, sentence, span
+from ..report.lengths import count, number_of, span
+from ..report.sentences import brief, public, sentence
 
 if TYPE_CHECKING:
     from ..report.overview import Overview

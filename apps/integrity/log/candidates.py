@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.db import connections
 from django.db.models import Q, QuerySet
 
 from .. import relations
@@ -60,12 +61,23 @@ class Candidate:
         return self.parent, self.relation, self.begun
 
 
-def read_candidates(due: QuerySet[Cascade], limit: int) -> list[Candidate]:
-    """Return the cascades that are due longest, without locking them."""
+def nearest_first(due: QuerySet[Cascade]) -> QuerySet[Cascade]:
+    """Return those cascades that have a place in the order of deadlines, in that order."""
+    ordered = due.filter(order_at__isnull=False).order_by("order_at", "pk")
+    if connections[due.db].features.supports_partial_indexes:
+        return ordered
+    return ordered.filter(ended_at__isnull=True, done_at__isnull=True)  # as the index has them
+
+
+def read_candidates(
+    due: QuerySet[Cascade], limit: int, *, nearest: bool = False
+) -> list[Candidate]:
+    """Return the cascades that are due longest, or nearest a deadline, without locking them."""
     columns = ("pk", "size", "parent", "relation", "attempts", "due_at", "recorded_at")
     begun = Q(rows__isnull=False, state__in=Cascade.CLAIMABLE)
     large = Q(begun, state=Cascade.State.PENDING, reason="")
-    rows = due.annotate(begun=begun, large=large, seen_at=ServerNow()).order_by("due_at", "pk")
+    due = due.annotate(begun=begun, large=large, seen_at=ServerNow())
+    rows = nearest_first(due) if nearest else due.order_by("due_at", "pk")
     return [
         Candidate(waited=waited(due_at, recorded_at), **row)
         for row in rows.values(*columns, "begun", "large", "seen_at")[:limit]

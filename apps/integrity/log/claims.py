@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Case, CharField, Exists, F, Q, QuerySet, Value, When
 
 from .. import backends, conf, relations
+from ..backends import deadlines
 from ..backends.barriers import Barrier
 from ..backends.base import Lease
 from ..backends.first_rows import first_rows
@@ -79,6 +80,8 @@ def claim(
     smaller ones, so that a deletion that kills its worker is isolated (`retry.claim_size`). `owner`
     is the id of the claiming task, for `take_over`. `log` is the log's identity; without it, the
     database does not count the rows of these cascades from now on.
+
+    Which come first: see Note [Nearest first] in backends/deadlines.py.
     """
     # `retry.block_lost` blocks those whose worker died on the last attempt.
     last = conf.current().attempts
@@ -86,20 +89,29 @@ def claim(
     claim = Claim(token=uuid.uuid4(), using=using, database=database, log=log)
     lease = Lease(claim=claim.token, owner=owner, seconds=lease_seconds, counted=log is not None)
     known = relations.catalogue().names_into.get(database, frozenset())
-    new = backends.log_backend(using).claim_new(database, known, size(0), lease, using=using)
-    if new is not None:
-        held, keys = new
-        if not held:
-            return None
-        claim = dataclasses.replace(claim, parent=held[0].parent, relation=held[0].relation)
-        return _with_deletions(claim, held, keys)
-    paused = ChildDatabase.objects.filter(alias=database, paused_at__isnull=False)
-    due = (
-        _due(database, using)
-        .filter(~Exists(paused), state__in=Cascade.CLAIMABLE)
-        .exclude(state=Cascade.State.RUNNING, attempts__gte=last)
-    )
-    return _claim(due, claim, limit, size, lease)
+    oldest_first = conf.current().deadline_days is None
+    for nearest in (False,) if oldest_first else orders(claim.token):
+        new = backends.log_backend(using).claim_new(
+            database, known, size(0), lease, using=using, nearest=nearest
+        )
+        if new is None:
+            if found := _claim(claim, limit, size, lease, last, nearest=nearest):
+                return found
+        elif new[0]:
+            held, keys = new
+            claim = dataclasses.replace(claim, parent=held[0].parent, relation=held[0].relation)
+            return _with_deletions(claim, held, keys)
+    return None
+
+
+def orders(token: uuid.UUID | None) -> Sequence[bool]:
+    """Return whether a claim takes what is nearest its deadline, or what is due longest. Pure.
+
+    What comes second is tried where the first finds nothing.
+    """
+    if token is None or not conf.current().uses_deadlines or not deadlines.in_order(token):
+        return (False,)
+    return (True, False)
 
 
 def owned_by(task: str, worker: str) -> str:
@@ -128,11 +140,17 @@ def _due(database: str, using: str) -> QuerySet[Cascade]:
 
 
 def _claim(
-    due: QuerySet[Cascade], claim: Claim, limit: int, size: Size, lease: Lease
+    claim: Claim, limit: int, size: Size, lease: Lease, last: int, *, nearest: bool
 ) -> Claim | None:
+    paused = ChildDatabase.objects.filter(alias=claim.database, paused_at__isnull=False)
+    due = (
+        _due(claim.database, claim.using)
+        .filter(~Exists(paused), state__in=Cascade.CLAIMABLE)
+        .exclude(state=Cascade.State.RUNNING, attempts__gte=last)
+    )
     passed = set[int]()
     for _ in range(ROUNDS):
-        candidates = read_candidates(due.exclude(pk__in=passed), limit)
+        candidates = read_candidates(due.exclude(pk__in=passed), limit, nearest=nearest)
         if not candidates:
             return None
         known, unknown = apart(candidates, claim.database)

@@ -10,11 +10,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, Sum
+from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q, Sum
+from django.db.models.functions import Coalesce
 
 from .. import backends, conf, relations
+from ..backends import deadlines
 from ..backends.transactions import atomic, retried
-from ..models import Cascade, Deletion
+from ..models import Cascade, Deletion, Stated
 from ..models.moments import ServerNow
 from ..relations.keys import format_key
 from ..relations.relation import primary_key
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from ..models import Stated
     from ..relations import Model
 
 
@@ -52,6 +53,8 @@ def record(
     a trigger logged in this transaction are returned as well, and are not logged again.
     """
     backend, triggered = backends.log_backend(using), set[str]()
+    if conf.current().deadline_days:
+        stated = _with_deadline(stated, parent._meta.label)
     if conf.current().by_trigger(parent._meta.label):
         pk = primary_key(parent)
         texts = [format_key(pk, key) for key in keys]
@@ -62,6 +65,14 @@ def record(
     if keys:
         logged = backend.insert_deletions(parent, keys, targets, source, stated, using=using)
     return [*sorted(triggered), *logged]
+
+
+def _with_deadline(stated: Stated | None, parent: str) -> Stated | None:
+    """Return what is stated, and the deadline of the parent where none is stated. Pure."""
+    days = conf.current().deadline_days_of(parent)
+    if days is None or (stated and stated.deadline):
+        return stated
+    return (stated or Stated())._replace(deadline=str(round(days * deadlines.DAY_SECONDS)))
 
 
 def dispatch(*, using: str, limit: int) -> tuple[int, frozenset[str]]:
@@ -96,7 +107,13 @@ def _make_first_batch(
     """Return what is recorded under which names, and how many of these are in a batch now."""
     if not wanted:
         return None
-    return backends.log_backend(using).dispatch_batch(wanted, most, using=using)
+    days = _days(wanted) if conf.current().deadline_days is not None else None
+    return backends.log_backend(using).dispatch_batch(wanted, most, using=using, days=days)
+
+
+def _days(names: Iterable[tuple[str, str]]) -> dict[str, float | None]:
+    """Return parent → within how many days it has to be verified."""
+    return {parent: conf.current().deadline_days_of(parent) for parent, _ in names}
 
 
 def _dispatch(
@@ -126,29 +143,26 @@ def _make_batch(
     batch may have the same id, so nothing of this one may be committed then.
     """
     rows = tables.recorded(using).filter(parent=parent, relation=relation).order_by("pk")
+    days, changes = None, dict[str, Any]()
+    if conf.current().deadline_days is not None:
+        days = _days([(parent, relation)])
+    columns = ("recorded_at",) if days is None else ("recorded_at", "deadline")
+    if days and (lasts := days[parent]) is not None:
+        changes["deadline"] = Coalesce("deadline", F("recorded_at") + dt.timedelta(days=lasts))
     with atomic(using):
-        recorded = dict(tables.locked(rows, using).values_list("pk", "recorded_at")[:most])
+        locked = tables.locked(rows, using).values_list("pk", *columns)[:most]
+        recorded = {pk: moments for pk, *moments in locked}
         ids = [*recorded]
         wanted = tables.recorded(using).filter(tables.id_in("pk", ids, using))
         if not databases:
             wanted.update(cancelled_at=ServerNow(), reason=NOTHING_TO_DO)
-        elif not ids or wanted.update(batch=ids[0]) < len(ids):
+        elif not ids or wanted.update(batch=ids[0], **changes) < len(ids):
             transaction.set_rollback(True, using=using)
             return 0
-        tables.cascades(using).bulk_create(
-            Cascade(
-                batch=ids[0],
-                database=database,
-                parent=parent,
-                relation=relation,
-                deletions=ids,
-                size=len(ids),
-                due_at=ServerNow(),
-                recorded_at=min(recorded.values()),
-                dispatched_at=ServerNow(),
-            )
-            for database in databases
-        )
+        if databases:
+            name = (parent, relation)
+            made = deadlines.cascades_of(name, recorded, databases, days, using=using)
+            tables.cascades(using).bulk_create(made)
     return len(ids)
 
 

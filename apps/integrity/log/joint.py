@@ -19,7 +19,7 @@ from ..backends.first_rows import first_rows
 from ..backends.transactions import atomic, retried
 from ..models import Cascade
 from ..models.moments import ServerNow
-from . import claims, scopes, tables
+from . import candidates, claims, scopes, tables
 from .outcomes import AS_VERIFIED
 from .values import Claim
 
@@ -46,10 +46,13 @@ def claim(databases: Collection[str], *, using: str, lease_seconds: float) -> Pa
     """
     fresh = UNTOUCHED & Q(state=Cascade.State.PENDING, attempts=0)
     due = tables.cascades(using).filter(fresh, due_at__lte=ServerNow())
-    wanted, pks = _picked(due, databases)
-    if not pks:
-        return {}
     token = uuid.uuid4()
+    for nearest in claims.orders(token):
+        wanted, pks = _picked(due, databases, nearest=nearest)
+        if pks:
+            break
+    else:
+        return {}
     with atomic(using):
         named = due.filter(tables.id_in("pk", pks, using)).order_by("pk")
         mine = list(tables.locked(named, using).values_list("pk", flat=True))
@@ -76,14 +79,17 @@ def due_done(databases: Collection[str], *, using: str) -> Parts:
     return claims.read_parts(wanted, pks) if pks else {}
 
 
-def _picked(due: QuerySet[Cascade], databases: Collection[str]) -> tuple[Claim, list[int]]:
+def _picked(
+    due: QuerySet[Cascade], databases: Collection[str], *, nearest: bool = False
+) -> tuple[Claim, list[int]]:
     """Return the names that most of the due cascades have, as a claim, and which of them fit.
 
     Those that no relation of the catalogue cascades are left to `claims.claim`: nothing would be
     looked at.
     """
     columns = ("id", "database", "parent", "relation", "size", "state")
-    first = first_rows(due.order_by("due_at", "pk"), sorted(databases), EACH_MAX, *columns)
+    due = candidates.nearest_first(due) if nearest else due.order_by("due_at", "pk")
+    first = first_rows(due, sorted(databases), EACH_MAX, *columns)
     children_of, limit = relations.catalogue().children_of, conf.current().claim_keys
     rows = [
         row

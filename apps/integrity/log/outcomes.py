@@ -196,8 +196,27 @@ def release(
         return
     seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
     with atomic(claim.using):
-        mine = _of(claim, _with_progress(claim, rows))
-        mine.update(**_uncounted(reason, seconds, failing))
+        whole = _with_progress(claim, rows)
+        if not reason and conf.current().uses_deadlines:
+            _move_to_end(claim, [pk for pk, ids in whole.items() if document(rows, ids)])
+        _of(claim, whole).update(**_uncounted(reason, seconds, failing))
+
+
+def _move_to_end(claim: Claim, cascades: Collection[int]) -> None:
+    """Move cascades with many rows behind all that is due now in their database.
+
+    So they hold up no other one, whatever their deadlines: each gets a time slice before.
+    """
+    due = tables.cascades(claim.using).filter(
+        database=claim.database,
+        state__in=Cascade.CLAIMABLE,
+        due_at__lte=ServerNow(),
+        order_at__isnull=False,
+    )
+    last = due.order_by("-order_at", "-pk").values_list("order_at", flat=True).first()
+    if last is not None and cascades:
+        behind = last + dt.timedelta(microseconds=1)  # not before one with a greater id
+        _of(claim, cascades).filter(order_at__lt=behind).update(order_at=behind)
 
 
 def _with_progress(claim: Claim, rows: Mapping[int, Mapping[str, int]]) -> dict[int, list[int]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Min
+
 from ..backends.transactions import atomic, retried
 from ..models import Cascade
 from ..models.moments import ServerNow
@@ -72,10 +74,23 @@ def _split(pk: int, taken: list[int], rest: list[int], using: str, *, holder: bo
         for field in Cascade._meta.concrete_fields
         if not field.primary_key
     }
-    part = Cascade(**columns | revoked | _columns(cascade, taken))
+    its_own = _columns(cascade, taken) | _deadlines(cascade, taken, using)
+    part = Cascade(**columns | revoked | its_own)
     part.save(using=using, force_insert=True)
-    tables.cascades(using).filter(pk=pk).update(**revoked, **_columns(cascade, rest))
+    left = _columns(cascade, rest) | _deadlines(cascade, rest, using)
+    tables.cascades(using).filter(pk=pk).update(**revoked, **left)
     return int(part.pk)
+
+
+def _deadlines(cascade: Cascade, deletions: list[int], using: str) -> dict[str, Any]:
+    """Return the deadline of a part, and its place in their order unless it was moved."""
+    if cascade.deadline is None:
+        return {}
+    rows = tables.deletions(using).filter(tables.id_in("pk", deletions, using))
+    first = rows.aggregate(first=Min("deadline"))["first"]
+    if first is None or cascade.order_at != cascade.deadline:
+        return {"deadline": first}
+    return {"deadline": first, "order_at": first}
 
 
 @retried

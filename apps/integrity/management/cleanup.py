@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import conf, relations
 from ..exceptions import UnknownName
-from ..report.sentences import number_of
+from ..report.lengths import number_of
 from .exit_codes import ExitCode
 from .options import add_apply, add_json, add_override_brake, add_wide, override_reason
 from .verb import Result

@@ -92,7 +92,7 @@ class Migration(migrations.Migration):
             name='Alarm',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', ExactCharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake'), ('unproven', 'unproven'), ('kept', 'kept'), ('unknown', 'unknown'), ('restored', 'restored')], max_length=10)),
+                ('kind', ExactCharField(choices=[('stalled', 'stalled'), ('blocked', 'blocked'), ('brake', 'brake'), ('unproven', 'unproven'), ('kept', 'kept'), ('unknown', 'unknown'), ('restored', 'restored'), ('late', 'late'), ('at_risk', 'at risk')], max_length=10)),
                 ('subject', ExactCharField(max_length=200)),
                 ('reason', ExactTextField(blank=True, db_default='', default='')),
                 ('raised_at', models.DateTimeField(db_default=ServerNow())),
@@ -127,6 +127,8 @@ class Migration(migrations.Migration):
                 ('scope', models.BigIntegerField(blank=True, null=True)),
                 ('kept_at', models.DateTimeField(blank=True, null=True)),
                 ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
+                ('deadline', models.DateTimeField(blank=True, null=True)),
+                ('order_at', models.DateTimeField(blank=True, null=True)),
                 ('recorded_at', models.DateTimeField()),
                 ('dispatched_at', models.DateTimeField(db_default=ServerNow())),
                 ('done_at', models.DateTimeField(blank=True, null=True)),
@@ -134,7 +136,7 @@ class Migration(migrations.Migration):
                 ('ended_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['batch'], name='integrity_cascade_batch'), PartialIndex(fields=['database', 'due_at', 'id'], name='integrity_cascade_due', where=models.Q(('state__in', ['pending', 'running', 'waiting']))), PartialIndex(fields=['database', 'due_at', 'id'], name='integrity_cascade_unverified', plain=('database', 'state', 'due_at', 'id'), where=models.Q(('state', 'done'))), PartialIndex(fields=['database', 'recorded_at'], name='integrity_cascade_backlog', plain=('database', 'ended_at', 'state', 'recorded_at'), where=models.Q(('ended_at__isnull', True), ('state__in', ['pending', 'running', 'waiting', 'blocked']))), PartialIndex(fields=['due_at'], name='integrity_cascade_lost', plain=('state', 'due_at'), where=models.Q(('attempts__gt', 1), ('state', 'running'))), PartialIndex(fields=['database', 'id'], name='integrity_cascade_blocked', plain=('state', 'database', 'id'), where=models.Q(('state', 'blocked'))), PartialIndex(fields=['database'], name='integrity_cascade_kept', plain=('database', 'acknowledged_at', 'kept_at'), where=models.Q(('acknowledged_at__isnull', True), ('kept_at__isnull', False))), PartialIndex(fields=['parent', 'relation', 'batch'], name='integrity_cascade_names', plain=('ended_at', 'parent', 'relation', 'batch'), where=models.Q(('ended_at__isnull', True))), PartialIndex(fields=['state', 'batch'], name='integrity_cascade_rare', where=models.Q(('state__in', ['kept', 'cancelled', 'waiting']))), PartialIndex(fields=['database', 'done_at'], name='integrity_cascade_done', where=models.Q(('done_at__isnull', False))), PartialIndex(fields=['ended_at'], name='integrity_cascade_ended', where=models.Q(('ended_at__isnull', False)))],
+                'indexes': [models.Index(fields=['batch'], name='integrity_cascade_batch'), PartialIndex(fields=['database', 'due_at', 'id'], name='integrity_cascade_due', where=models.Q(('state__in', ['pending', 'running', 'waiting']))), PartialIndex(fields=['database', 'order_at', 'id', 'due_at'], name='integrity_cascade_order', plain=('database', 'ended_at', 'done_at', 'order_at', 'id'), where=models.Q(('order_at__isnull', False), ('state__in', ['pending', 'running', 'waiting']))), PartialIndex(fields=['database', 'due_at', 'id'], name='integrity_cascade_unverified', plain=('database', 'state', 'due_at', 'id'), where=models.Q(('state', 'done'))), PartialIndex(fields=['database', 'recorded_at'], name='integrity_cascade_backlog', plain=('database', 'ended_at', 'state', 'recorded_at'), where=models.Q(('ended_at__isnull', True), ('state__in', ['pending', 'running', 'waiting', 'blocked']))), PartialIndex(fields=['due_at'], name='integrity_cascade_lost', plain=('state', 'due_at'), where=models.Q(('attempts__gt', 1), ('state', 'running'))), PartialIndex(fields=['database', 'id'], name='integrity_cascade_blocked', plain=('state', 'database', 'id'), where=models.Q(('state', 'blocked'))), PartialIndex(fields=['database'], name='integrity_cascade_kept', plain=('database', 'acknowledged_at', 'kept_at'), where=models.Q(('acknowledged_at__isnull', True), ('kept_at__isnull', False))), PartialIndex(fields=['parent', 'relation', 'batch'], name='integrity_cascade_names', plain=('ended_at', 'parent', 'relation', 'batch'), where=models.Q(('ended_at__isnull', True))), PartialIndex(fields=['state', 'batch'], name='integrity_cascade_rare', where=models.Q(('state__in', ['kept', 'cancelled', 'waiting']))), PartialIndex(fields=['database', 'done_at'], name='integrity_cascade_done', where=models.Q(('done_at__isnull', False))), PartialIndex(fields=['ended_at'], name='integrity_cascade_ended', where=models.Q(('ended_at__isnull', False)))],
             },
         ),
         migrations.CreateModel(
@@ -151,6 +153,7 @@ class Migration(migrations.Migration):
                 ('actor', ExactCharField(blank=True, db_default='', default='', max_length=200)),
                 ('reference', ExactCharField(blank=True, db_default='', default='', max_length=200)),
                 ('because', ExactCharField(blank=True, db_default='', default='', max_length=500)),
+                ('deadline', models.DateTimeField(blank=True, null=True)),
                 ('cancelled_at', models.DateTimeField(blank=True, null=True)),
                 ('reason', ExactTextField(blank=True, db_default='', default='')),
             ],

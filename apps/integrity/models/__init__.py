@@ -11,6 +11,7 @@ from .control import Alarm, Audit, ChildDatabase, Heartbeat, Identity
 from .deletions import (
     KEY_CHARS,
     STATED_CHARS,
+    STATED_TEXTS,
     Dashboard,
     Deletion,
     Stated,
@@ -25,6 +26,7 @@ from .tallies import Tally
 __all__ = [
     "KEY_CHARS",
     "STATED_CHARS",
+    "STATED_TEXTS",
     "Alarm",
     "Audit",
     "Cascade",

@@ -73,6 +73,10 @@ class Cascade(LogModel):
     #: When rows were first kept, and when an operator acknowledged it.
     kept_at = MomentField(null=True, blank=True)
     acknowledged_at = MomentField(null=True, blank=True)
+    #: By when the first of its deletions has to be verified; null without a deadline.
+    deadline = MomentField(null=True, blank=True)
+    #: What orders claims where deadlines are used, else null: backends/deadlines.py.
+    order_at = MomentField(null=True, blank=True)
     #: When the first of its deletions was recorded, and when it was dispatched.
     recorded_at = MomentField()
     dispatched_at = MomentField(db_default=ServerNow())
@@ -89,6 +93,13 @@ class Cascade(LogModel):
                 fields=["database", "due_at", "id"],
                 name="integrity_cascade_due",
                 where=models.Q(state__in=["pending", "running", "waiting"]),
+            ),
+            # What is due, in the order of deadlines. Empty where no deadlines are used.
+            PartialIndex(
+                fields=["database", "order_at", "id", "due_at"],
+                plain=["database", "ended_at", "done_at", "order_at", "id"],
+                name="integrity_cascade_order",
+                where=models.Q(state__in=["pending", "running", "waiting"], order_at__isnull=False),
             ),
             PartialIndex(
                 fields=["database", "due_at", "id"],

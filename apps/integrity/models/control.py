@@ -93,6 +93,8 @@ class Alarm(LogModel):
         KEPT = "kept", _("kept")
         UNKNOWN = "unknown", _("unknown")
         RESTORED = "restored", _("restored")
+        LATE = "late", _("late")
+        AT_RISK = "at_risk", _("at risk")
 
     id = models.BigAutoField(primary_key=True)
     kind = ExactCharField(max_length=10, choices=Kind.choices)

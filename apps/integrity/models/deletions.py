@@ -30,11 +30,17 @@ FOUND_BY_A_SCAN = "found by a scan, and confirmed"
 
 
 class Stated(NamedTuple):
-    """Who deleted, on whose request, and why, as the project stated it: columns of a deletion."""
+    """Who deleted, on whose request, why, and until when, as the project stated it."""
 
     actor: str = ""
     reference: str = ""
     because: str = ""
+    #: Its deadline: seconds after the record, or "@" and seconds since 1970.
+    deadline: str = ""
+
+
+#: Those that are texts of a deletion.
+STATED_TEXTS = ("actor", "reference", "because")
 
 
 class Deletion(LogModel):
@@ -76,6 +82,8 @@ class Deletion(LogModel):
     actor = StatedField(max_length=STATED_CHARS["actor"], **EMPTY)
     reference = StatedField(max_length=STATED_CHARS["reference"], **EMPTY)
     because = StatedField(max_length=STATED_CHARS["because"], **EMPTY)
+    #: By when it has to be verified; null without a deadline.
+    deadline = MomentField(null=True, blank=True)
     #: When it ended without a cascade, or with all of its cascades cancelled, for `reason`.
     cancelled_at = MomentField(null=True, blank=True)
     reason = PlainTextField(blank=True, default="", db_default="")

@@ -18,7 +18,7 @@ from ..exceptions import LogNeeded
 from ..exceptions.redaction import reason_of_error
 from ..log import deletions
 from ..models import Cascade, Deletion
-from ..report.sentences import number_of
+from ..report.lengths import number_of
 from ..report.totals import sum_of
 from . import renames
 

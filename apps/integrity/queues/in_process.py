@@ -22,7 +22,7 @@ from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
 from ..log import claims
 from ..report import remaining
-from ..report.sentences import number_of
+from ..report.lengths import number_of
 from . import dispatch, maintenance
 from .base import Job, make_room, work_once
 from .own_heartbeat import OwnHeartbeat

@@ -18,11 +18,11 @@ from ..exceptions.redaction import plain
 from ..models import Alarm
 from ..signals import alarm_cleared, alarm_raised
 from . import status
+from .lengths import number_of
 from .pressure import awake_seconds
-from .sentences import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from django.dispatch import Signal
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logger_of("integrity.alarms")
 
+#: The alarm "at risk" is cleared once the work takes less than this share of the remaining time.
+CLEARED_BELOW = 0.8
 #: What follows the number of kept cascades.
 KEPT = (
     "deletions left rows alone, because the value that these refer to belongs to an existing row"
@@ -44,9 +46,9 @@ Subject = tuple[Alarm.Kind, str]
 
 def watch(using: str) -> None:
     """Send a signal for each problem of the log in `using` that has begun or is over."""
-    wrong = wrongs(*status.of_log(using), conf.current())
     alarms = Alarm.objects.using(using)
     known = {(Alarm.Kind(row.kind), row.subject): row for row in alarms.all()}
+    wrong = wrongs(*status.of_log(using), conf.current(), [*known])
     for (kind, subject), reason in wrong.items():
         if (kind, subject) not in known:
             _send(alarm_raised, kind, subject, reason, using)
@@ -62,9 +64,15 @@ def watch(using: str) -> None:
 
 
 def wrongs(
-    databases: Iterable[DatabaseRow], faults: Iterable[Fault], settings: Settings
+    databases: Iterable[DatabaseRow],
+    faults: Iterable[Fault],
+    settings: Settings,
+    known: Collection[Subject] = (),
 ) -> dict[Subject, str]:
-    """Return each problem and its reason: faults, and work that has waited for too long. Pure."""
+    """Return each problem and its reason: faults, and work that has waited for too long. Pure.
+
+    A deadline that was at risk and is `known` to be stays so until the estimate is well below it.
+    """
     reasons = {
         (Alarm.Kind(fault.kind), plain(fault.subject, 200)): _reason(fault)
         for fault in faults
@@ -72,6 +80,9 @@ def wrongs(
     }
     for row in databases:
         alias, lag = row["database"], row["lag_seconds"] or 0.0
+        at_risk = (Alarm.Kind.AT_RISK, alias)
+        if at_risk in known and (row["risk"] or 0.0) > CLEARED_BELOW:
+            reasons.setdefault(at_risk, row["risk_reason"])
         open_ = row["backlog"] - row["blocked"] - row["unknown"]
         if open_ and min(lag, awake_seconds(alias)) > settings.stalled_seconds:
             why = row["reason"] or "no worker has finished it"
@@ -86,6 +97,10 @@ def _reason(fault: Fault) -> str:
         case Alarm.Kind.BLOCKED:
             waiting = number_of(fault.number or 0, "deletion")
             return f"{waiting} {'waits' if fault.number == 1 else 'wait'} for an operator"
+        case Alarm.Kind.LATE:
+            late = number_of(fault.number or 0, "deletion")
+            why = f": {fault.cause}" if fault.cause else ""
+            return f"{late} past the deadline for {fault.since_seconds or 0:,.0f} s{why}"
         case Alarm.Kind.UNPROVEN:
             waits = f"{number} done but not verified for {fault.since_seconds or 0:,.0f} s"
             return f"{waits}: {fault.cause}"

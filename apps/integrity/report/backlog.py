@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .. import relations
 from ..log.renaming import Kind
 from ..models import Cascade, ChildDatabase
+from .deadlines import margins_of
 from .names import unknown_among, waiting
 from .reasons import reasons_of
 from .rows import database_row
@@ -51,6 +52,7 @@ def database_rows(logs: Mapping[str, LogFigures]) -> tuple[list[DatabaseRow], li
     for child in (child for log in logs.values() for child in log.small.children):
         children.setdefault(child.alias, []).append(child)
     why = stuck_reasons([*logs], groups.values(), _cascades)
+    margins = margins_of(logs, [*aliases])
     rows = [
         database_row(
             alias,
@@ -58,6 +60,7 @@ def database_rows(logs: Mapping[str, LogFigures]) -> tuple[list[DatabaseRow], li
             children.get(alias, []),
             reasons=why.get(alias),
             rate=_rate(groups.get(alias, [])),
+            margins=margins.get(alias),
         )
         for alias in aliases
     ]

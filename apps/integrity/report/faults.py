@@ -133,6 +133,19 @@ def _of_work(row: DatabaseRow) -> Iterator[Fault]:
             cause=row["unproven_reason"],
             remedy=remedies.UNPROVEN,
         )
+    if row["late"]:
+        yield Fault(
+            kind="late",
+            subject=alias,
+            since_seconds=max(0.0, -(row["margin_seconds"] or 0.0)),
+            number=row["late"],
+            cause=row["reason"] or row["blocked_reason"] or row["unproven_reason"],
+            remedy=remedies.LATE,
+        )
+    if (row["risk"] or 0.0) > 1:
+        yield Fault(
+            kind="at_risk", subject=alias, cause=row["risk_reason"], remedy=remedies.AT_RISK
+        )
     if row["kept"]:
         yield Fault(kind="kept", subject=alias, number=row["kept"], remedy=remedies.KEPT)
 

@@ -26,6 +26,7 @@ from .heartbeats import NEVER, youngest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from .rows import DatabaseRow
     from .scans import ScanRow
     from .status import Status
 
@@ -61,6 +62,14 @@ FIGURES = {
     "integrity_pace_ratio": (
         "Share of full speed that the setting pressure allows there; 0 in quiet hours.",
         "pace",
+    ),
+    "integrity_deadline_late": ("Deletions that are past their deadline there.", "late"),
+    "integrity_deadline_risk_ratio": (
+        (
+            "Share of the time until a deadline that the work before it takes, at the measured"
+            " rate; above 1 it is likely to be missed, and 0 without deadlines."
+        ),
+        "risk",
     ),
     "integrity_paused": ("1 if work on the database is paused.", "paused"),
 }
@@ -157,6 +166,7 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
             figures: Mapping[str, Any] = {**row}
             gauge.add_metric([row["database"]], figures[field] or 0)
         yield gauge
+    yield _of_deadlines(rows)
     delay = Gauge(
         "integrity_cascade_delay_seconds",
         "Seconds from the record of a deletion until it was done there, in the last five minutes.",
@@ -170,6 +180,19 @@ def _of_databases(status: Status) -> Iterator[GaugeMetricFamily]:
     known = [row for row in rows if row["state"] != "unknown"]
     down = [row["database"] for row in known if row["unreachable"]]
     yield _up("integrity_database_up", [row["database"] for row in known], down=down)
+
+
+def _of_deadlines(rows: Iterable[DatabaseRow]) -> GaugeMetricFamily:
+    margin = Gauge(
+        "integrity_deadline_margin_seconds",
+        "Seconds until the nearest deadline of what is not verified there, less than 0 where it has"
+        " passed; absent without one.",
+        labels=["database"],
+    )
+    for row in rows:
+        if row["margin_seconds"] is not None:
+            margin.add_metric([row["database"]], row["margin_seconds"])
+    return margin
 
 
 def _of_names(status: Status) -> GaugeMetricFamily:

@@ -15,6 +15,7 @@ from ..models import Cascade, Deletion
 from . import limits, probes
 from .backlog import by_database, stuck_reasons, with_silences
 from .brakes import brakes, scan_seconds, suspected_keys
+from .deadlines import margins_of
 from .fault import Fault, Figures
 from .faults import faults_of
 from .heartbeats import HeartbeatRow, heartbeats_in, ticks_of, workers_of
@@ -130,7 +131,7 @@ def _cards(databases: Sequence[str], logs: Mapping[str, SmallTables]) -> list[Ca
     groups = by_database(group for using in logs for group in _groups(using, databases))
     why = stuck_reasons(logs, groups.values(), lambda using: _open(using, databases))
     speeds = throughput_of([*logs], databases)
-    cards = list[Card]()
+    margins, cards = margins_of(logs, databases), list[Card]()
     for alias in databases:
         row = database_row(
             alias,
@@ -138,6 +139,7 @@ def _cards(databases: Sequence[str], logs: Mapping[str, SmallTables]) -> list[Ca
             [row for row in known if row.alias == alias],
             reasons=why.get(alias),
             rate=speeds[alias].rate,
+            margins=margins.get(alias),
         )
         if row["backlog"] > limits.COUNT_MAX:  # counting stopped
             row["backlog"], row["eta_seconds"] = limits.COUNT_MAX + 1, None

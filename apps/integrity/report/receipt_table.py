@@ -7,7 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..models import Stated
+from ..models import STATED_TEXTS
 from . import receipt_text
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ COLUMNS = (
     "actor",
     "reference",
     "because",
+    "deadline",
 )
 #: With these a spreadsheet takes a text for a formula.
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -64,8 +65,8 @@ def csv_lines(receipt: Receipt) -> str:
         "deletion": deletion["id"],
         "found_along": deletion["relation"],
         **{name: deletion[name] for name in ("parent", "key", "source", "state")},
-        **{name: deletion[name] for name in ("recorded_at", "ended_at")},
-        **{name: deletion[name] for name in Stated._fields},
+        **{name: deletion[name] for name in ("recorded_at", "ended_at", "deadline")},
+        **{name: deletion[name] for name in STATED_TEXTS},
     }
     rows = []
     for line in receipt["scope"] or [{"reason": deletion["reason"]}]:

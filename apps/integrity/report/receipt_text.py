@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from ..log.kept import counted
+from .lengths import span
 from .receipt_lines import NOT_COVERED
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def statement(receipt: Receipt) -> list[str]:
     """Return what is proven and what is not, in sentences: on the page, in print, text and JSON."""
     return [
         conclusion(receipt),
+        *_deadline(receipt),
         *_found(receipt),
         *_changed(receipt),
         *(f"{said}." for said in left_alone(receipt)),
@@ -64,6 +66,30 @@ def conclusion(receipt: Receipt) -> str:
         return f"This is no proof: the deletion was cancelled{reason}."
     uncounted = ", and its rows were not counted again yet" if state == "cascaded" else ""
     return f"This is not proof yet: the deletion is {state}{uncounted}."
+
+
+def _deadline(receipt: Receipt) -> Iterator[str]:
+    """Yield whether the deadline was met, which is when the last database was verified."""
+    deletion = receipt["deletion"]
+    if deletion["deadline"] is None:
+        return
+    deadline = dt.datetime.fromisoformat(deletion["deadline"])
+    said = f"Its deadline, {moment(deletion['deadline'])},"
+    if deletion["state"] == "verified":
+        verified = dt.datetime.fromisoformat(deletion["verified_at"])
+        margin = (deadline - verified).total_seconds()
+        if margin >= 0:
+            yield f"{said} was met: it was verified {span(margin)} before it."
+        else:
+            yield f"{said} was missed: it was verified {span(-margin)} too late."
+    elif deletion["ended_at"]:
+        yield f"{said} was not met: the deletion ended without being verified."
+    else:
+        left = deadline - dt.datetime.fromisoformat(receipt["issued"]["at"])
+        if left >= dt.timedelta():
+            yield f"{said} is in {span(left.total_seconds())}."
+        else:
+            yield f"{said} is missed by {span(-left.total_seconds())} so far."
 
 
 def is_proven(receipt: Receipt) -> bool:

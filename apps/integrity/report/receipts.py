@@ -12,7 +12,7 @@ from django.utils import timezone
 from .. import relations
 from ..backends import clocks
 from ..log.tables import id_in
-from ..models import Cascade, Deletion, Stated, read_outcomes
+from ..models import STATED_TEXTS, Cascade, Deletion, read_outcomes
 from ..relations import discovery, homes
 from ..relations.keys import format_key, parse_key
 from ..relations.relation import primary_key
@@ -115,8 +115,8 @@ def _receipt(deletion: Deletion, known: Mapping[int, Covered]) -> Receipt:
             "source": deletion.source,
             "state": deletion.state,
             "reason": deletion.why,
-            **{name: getattr(deletion, name) for name in Stated._fields},
-            **{moment: iso(getattr(deletion, moment)) for moment in MOMENTS},
+            **{name: getattr(deletion, name) for name in STATED_TEXTS},
+            **{moment: iso(getattr(deletion, moment)) for moment in ("deadline", *MOMENTS)},
         },
         "cascades": [
             {

@@ -11,8 +11,8 @@ from ..control import circuit_breaker
 from ..log.deletions import leading
 from ..models import Cascade, ChildDatabase, Deletion
 from . import names
+from .lengths import number_of
 from .rows import hindrances_of
-from .sentences import number_of
 from .work import work_of
 
 if TYPE_CHECKING:

@@ -22,6 +22,14 @@ FAILING = (
 UNPROVEN = "End the transaction that is named, or start a worker. Verification is then tried again"
 BLOCKED = "Remove the cause, then press Retry blocked, or run `manage.py integrity retry --all`"
 KEPT = "Look at the receipts, then press Acknowledge, or run `manage.py integrity acknowledge`"
+LATE = (
+    "Remove what holds up the work there, or start more workers. Receipts say by how much each"
+    " deadline was missed"
+)
+AT_RISK = (
+    "Remove what holds up the work there, raise the limits of `pressure`, or start more workers"
+    " on its queue"
+)
 BEHIND = "Work continues by itself. Start more workers if it takes too long"
 
 

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..control import actions
 from ..models import Cascade, ChildDatabase
+from .deadlines import verdict
 from .pressure import awake_seconds, speed_of
 from .reasons import Reasons, commonest
 from .unproven import held_of, oldest, unproven_of
-from .work import CLAIMED, FAILED, KEPT_ROWS, OPEN
+from .work import CLAIMED, FAILED, KEPT_ROWS, OPEN, RATE_SECONDS
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from .deadlines import Margins
     from .work import Group
 
 #: Due work that no worker has claimed for so long waits for one. A page, which may show figures of
@@ -73,7 +75,16 @@ class Unverified(TypedDict):
     overdue: bool
 
 
-class DatabaseRow(OpenWork, Hindrance, Unverified):
+class Deadlines(TypedDict):
+    """The deadlines of what is not verified in a child database."""
+
+    margin_seconds: float | None
+    late: int
+    risk: float | None
+    risk_reason: str
+
+
+class DatabaseRow(OpenWork, Hindrance, Unverified, Deadlines):
     """How far one child database is behind.
 
     `state` is one of idle, working, failing, hindered, paused, blocked, unproven and unknown.
@@ -92,6 +103,10 @@ class DatabaseRow(OpenWork, Hindrance, Unverified):
     `pace_reason` says why it is less (pressure.py).
     `eta_seconds` is until what is due is done, from what was finished lately: what has failed or is
     blocked is left out, and there is none where no worker has claimed due work.
+    `margin_seconds` is until the nearest deadline, less than 0 where it has passed; None without
+    one, or where the setting `deadline_days` is off. `late` deletions are past theirs. `risk` is
+    the share of the remaining time that the work before a deadline takes, for the deadline where it
+    is greatest: above 1 it is likely to be missed, and `risk_reason` says why (deadlines.py).
     `kept` counts deletions that left rows alone because the value was taken over (Note [Keys that
     come back] in cascade/live_check.py), and that no operator has acknowledged.
     """
@@ -114,6 +129,7 @@ def database_row(
     *,
     reasons: Reasons | None = None,
     rate: float = 0.0,
+    margins: Margins | None = None,
 ) -> DatabaseRow:
     """Return the row of a child database, by its work and its rows in all logs. Pure."""
     why = reasons or Reasons()
@@ -124,6 +140,7 @@ def database_row(
     unproven = unproven_of(done, hindrance, held_of(known), awake_seconds(alias))
     going_on = waiting["backlog"] - waiting["blocked"] - waiting["failing"]
     unclaimed = waiting["unclaimed_seconds"] or 0.0
+    is_steady = (waiting["lag_seconds"] or 0.0) >= RATE_SECONDS
     can_tell = rate and speed.share and not hindrances and unclaimed < UNCLAIMED_SECONDS
     return {
         "database": alias,
@@ -143,6 +160,7 @@ def database_row(
         **waiting,
         "unknown": 0,
         "kept": _sum(_of(groups, KEPT_ROWS)),
+        **verdict(margins, rate if can_tell and is_steady else None, hindrance)._asdict(),  # type: ignore[typeddict-item]
         "unproven": unproven.number,
         "unproven_seconds": unproven.seconds,
         "unproven_reason": unproven.reason,

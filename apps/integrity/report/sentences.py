@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import limits
+from .lengths import count, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +103,16 @@ def _unproven(fault: Fault) -> str:
     return f"{late} for {span(fault.since_seconds or 0)}: {brief(fault.cause)}"
 
 
+def _late(fault: Fault) -> str:
+    late = f"{_deletions(fault)} {_are(fault)} past the deadline in {fault.subject}"
+    why = f": {brief(fault.cause)}" if fault.cause else ""
+    return f"{late}, the first for {span(fault.since_seconds or 0)}{why}"
+
+
+def _at_risk(fault: Fault) -> str:
+    return f"Deadlines are at risk in {fault.subject}: {fault.cause}"
+
+
 def _kept(fault: Fault) -> str:
     rows = f"{_deletions(fault)} left rows alone in {fault.subject}"
     return f"{rows}: the value that these refer to belongs to an existing row again"
@@ -133,6 +143,8 @@ _SENTENCES: dict[str, Callable[[Fault], str]] = {
     "blocked": _blocked,
     "failing": _failing,
     "unproven": _unproven,
+    "late": _late,
+    "at_risk": _at_risk,
     "kept": _kept,
     "orphans": _orphans,
     "behind": _behind,
@@ -178,28 +190,3 @@ def brief(reason: str) -> str:
         core = core.removeprefix(prefix)
     core = core.strip().rstrip(".")
     return f"{core[:BRIEF]}\u2026" if len(core) > BRIEF else core
-
-
-def count(number: int) -> str:
-    """Return a number with commas; "10,000+" if counting stopped."""
-    return f"{limits.COUNT_MAX:,}+" if number > limits.COUNT_MAX else f"{number:,}"
-
-
-def number_of(number: int, noun: str) -> str:
-    """Return the number with its noun. Pure."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def span(seconds: float) -> str:
-    """Return a duration in its two largest units."""
-    whole = int(seconds)
-    for size, unit, below, part in (
-        (86_400, "d", 3_600, "h"),
-        (3_600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            rest = whole % size // below
-            small = rest and (unit != "min" or whole < 10 * size)
-            return f"{whole // size} {unit} {rest} {part}" if small else f"{whole // size} {unit}"
-    return f"{whole} s"

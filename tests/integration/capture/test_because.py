@@ -202,7 +202,7 @@ class TestTriggers:
     def test_any_role_may_set_more_than_the_log_can_hold(self) -> None:
         key = owner().pk
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(SAY, ["\x1b" + "x" * 300, "", "y" * 900])
+            cursor.execute(SAY, ["\x1b" + "x" * 300, "", "y" * 900, "9" * 40])
             cursor.execute(DELETE, [key])
         [row] = Deletion.objects.all()
         assert len(row.actor) <= 200

@@ -62,7 +62,7 @@ REFUSED = "42501"  # insufficient_privilege
 USAGE, FINDINGS = 2, 3
 #: What records a deletion.
 CAPTURED = (
-    'INSERT ("actor", "because", "key", "parent", "reference", "source", "targets")'
+    'INSERT ("actor", "because", "deadline", "key", "parent", "reference", "source", "targets")'
     ' ON "integrity_deletion"'
 )
 #: What confirms a suspect.
@@ -437,8 +437,8 @@ class TestTheStatements:
 
     def test_the_worker_cannot_change_whose_deletion_it_is(self) -> None:
         assert self.log("deletion") == (
-            f'GRANT SELECT, {CONFIRMED}, UPDATE ("batch", "cancelled_at", "reason"), DELETE'
-            ' ON "integrity_deletion"'
+            f'GRANT SELECT, {CONFIRMED}, UPDATE ("batch", "cancelled_at", "deadline", "reason"),'
+            ' DELETE ON "integrity_deletion"'
         )
         assert self.log("suspect") == (
             'GRANT SELECT, INSERT, UPDATE ("fence"), DELETE ON "integrity_suspect"'
@@ -485,8 +485,9 @@ class TestTheStatements:
             'GRANT SELECT, INSERT, UPDATE ("fence"), DELETE ON "integrity_suspect" TO "r";'
         ]
         assert self.log("cascade", Kind.DASHBOARD) == (
-            'GRANT SELECT, INSERT, UPDATE ("acknowledged_at", "attempts", "claim", "deletions",'
-            ' "due_at", "kept", "rows", "size", "state", "tally") ON "integrity_cascade"'
+            'GRANT SELECT, INSERT, UPDATE ("acknowledged_at", "attempts", "claim", "deadline",'
+            ' "deletions", "due_at", "kept", "order_at", "rows", "size", "state", "tally")'
+            ' ON "integrity_cascade"'
         )
         pages = self.of("blog_db", "blog", kinds=(Kind.DASHBOARD,))
         assert [each.partition(") ON ")[0] for each in pages] == [

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from apps.integrity import exceptions, relations
 from apps.integrity.control import actions, circuit_breaker, heartbeats
 from apps.integrity.management.verbs import alerts
-from apps.integrity.models import Cascade, Heartbeat, Scan, Suspect
+from apps.integrity.models import Cascade, Deletion, Heartbeat, Scan, Suspect
 from apps.integrity.report.guides import GUIDES
 from tests import log_rows
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.test import Client
+
+    from tests.conftest import Tune
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -152,6 +154,15 @@ def cascade(state: str, seconds: float = 0, database: str = "blog_db") -> None:
     log_rows.make("auth.User", [1], [database], state=state, recorded_at=moment)
 
 
+def due(days: float) -> None:
+    """One that was recorded nine days ago, and is due in some."""
+    deadline = timezone.now() + dt.timedelta(days=days)
+    cascade("pending")
+    long_ago = timezone.now() - dt.timedelta(days=9)
+    Cascade.objects.update(deadline=deadline, order_at=deadline, recorded_at=long_ago)
+    Deletion.objects.update(deadline=deadline)
+
+
 def kept() -> None:
     cascade("kept")
     Cascade.objects.update(kept_at=timezone.now())
@@ -186,6 +197,8 @@ CONDITIONS: dict[str, tuple[Callable[[], Any], dict[str, str]]] = {
     "IntegrityBehind": (lambda: cascade("pending", 1000), BLOG),
     "IntegrityBlocked": (lambda: cascade("blocked"), BLOG),
     "IntegrityUnproven": (lambda: cascade("done", 1000), BLOG),
+    "IntegrityDeadlineMissed": (lambda: due(-1), BLOG),
+    "IntegrityDeadlineAtRisk": (lambda: due(1), BLOG),
     "IntegrityKept": (kept, BLOG),
     "IntegrityUnknownWork": (lambda: cascade("pending", database="old_db"), {"kind": "alias"}),
     "IntegrityUnreachable": (away, BLOG),
@@ -207,8 +220,9 @@ def fires(alert: str, samples: Samples) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("alert", CONDITIONS)
 def test_it_fires_on_its_condition_and_not_before(
-    client: Client, tmp_path: Path, alert: str
+    client: Client, tmp_path: Path, tune: Tune, alert: str
 ) -> None:
+    tune(deadline_days={})
     sound()
     User.objects.create(username="alive") if alert != "IntegrityBrake" else None
     before = scrape(client)
@@ -217,6 +231,8 @@ def test_it_fires_on_its_condition_and_not_before(
     condition()
     samples = scrape(client)
     assert fires(alert, samples) == [labels]
+    late = [each for each in samples if each[0] == "integrity_deadline_margin_seconds"]
+    assert bool(late) is ("Deadline" in alert)
     promtool(tmp_path, alert, samples)
 
 

@@ -38,7 +38,7 @@ MAKER = replace(PLAIN, creates_roles=True)
 SUPERUSER = replace(PLAIN, superuser=True, owned_by_superuser=True)
 OLD_SERVER = {"memberships_have_options": False}
 INSERT = (
-    "GRANT INSERT (parent, key, targets, source, actor, reference, because)"
+    "GRANT INSERT (parent, key, targets, source, actor, reference, because, deadline)"
     ' ON "public"."integrity_deletion"'
     ' TO "integrity_log"'
 )

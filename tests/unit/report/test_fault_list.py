@@ -61,6 +61,14 @@ def kinds(**figures: Any) -> list[tuple[str, str]]:
             "blog_db cannot be worked on: Refused.",
         ),
         (
+            {"databases": [row(late=2, margin_seconds=-90.0, blocked_reason="a trigger")]},
+            "2 deletions are past the deadline in blog_db, the first for 1 min 30 s: a trigger.",
+        ),
+        (
+            {"databases": [row(risk=1.2, risk_reason="9 deletions before a deadline in 2 h")]},
+            "Deadlines are at risk in blog_db: 9 deletions before a deadline in 2 h.",
+        ),
+        (
             {"databases": [row(**WORK)], "processes": BEATS},
             (
                 "3 deletions in blog_db have had no worker for 12 s:"

@@ -14,6 +14,7 @@ from django.db import connections
 from django.db.models import F, Q
 from django.db.models.lookups import In
 
+from .. import deadlines
 from ..base import require_keys
 from ..portable.log import PortableLog
 from . import row_sql
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ...models import Deletion, Tally
     from ..barriers import Barrier
     from ..base import Rows
+    from ..deadlines import Days
 
 #: The driver repeats what follows VALUES for each row. All other columns have a default.
 INSERT = "INSERT INTO integrity_deletion (parent, `key`, targets, source) VALUES (%s, %s, %s, %s)"
@@ -42,9 +44,11 @@ RECORDED = "batch IS NULL AND cancelled_at IS NULL"
 OLDEST = f"""SELECT id FROM integrity_deletion FORCE INDEX (integrity_deletion_recorded)
 WHERE {RECORDED} AND parent = %s AND relation = %s ORDER BY id LIMIT %s"""
 #: Those of some ids that nobody else has locked, with their times.
-LOCK_RECORDED = f"""SELECT id, recorded_at FROM integrity_deletion FORCE INDEX (PRIMARY)
+LOCK_RECORDED = f"""SELECT id, recorded_at{{deadline}} FROM integrity_deletion FORCE INDEX (PRIMARY)
 WHERE {{among}} AND {RECORDED} FOR UPDATE{{skip}}"""
-PUT_INTO_BATCH = "UPDATE integrity_deletion FORCE INDEX (PRIMARY) SET batch = %s WHERE {among}"
+#: A parent's deadline, for what has none of its own. Parameter: microseconds.
+SET_DEADLINE = ", deadline = COALESCE(deadline, recorded_at + INTERVAL %s MICROSECOND)"
+PUT_INTO_BATCH = "UPDATE integrity_deletion FORCE INDEX (PRIMARY) SET batch = %s{set} WHERE {among}"
 
 #: Running cascades of a claim, found by their primary keys. Parameter: the claim.
 HELD = "WHERE {among} AND claim = %s AND state = 'running'"
@@ -96,6 +100,9 @@ class MySQLLog(PortableLog):
             cursor.execute(sql, values)
 
     def _insert(self, new: Sequence[Deletion], using: str) -> None:
+        if new and new[0].deadline is not None:  # an expression, which the driver does not repeat
+            super()._insert(new, using)
+            return
         is_stated = any(row.actor or row.reference or row.because for row in new[:1])  # as of all
         values = [
             (
@@ -109,14 +116,19 @@ class MySQLLog(PortableLog):
             cursor.executemany(INSERT_STATED if is_stated else INSERT, values)
 
     def dispatch_batch(
-        self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
+        self,
+        wanted: Mapping[tuple[str, str], Sequence[str]],
+        most: int,
+        *,
+        using: str,
+        days: Days | None = None,
     ) -> dict[tuple[str, str], int] | None:
         from ...models import Deletion
 
         found = distinct(NAMES, (Deletion, RECORDED), using=using)
         recorded = dict.fromkeys(((parent, relation) for parent, relation in found), 0)
         for name in sorted(recorded.keys() & wanted.keys())[:1]:
-            recorded[name] = _make_batch(name, require_keys(wanted[name]), most, using)
+            recorded[name] = _make_batch(name, require_keys(wanted[name]), most, using, days)
         return recorded
 
     def finish_cascades(
@@ -150,13 +162,19 @@ class MySQLLog(PortableLog):
             cursor.execute(save, [*documents, _stored_uuid(claim, using)])
 
 
-def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, using: str) -> int:
+def _make_batch(
+    name: tuple[str, str],
+    databases: Sequence[str],
+    most: int,
+    using: str,
+    days: Days | None = None,
+) -> int:
     """Put the oldest recorded deletions of a parent and a relation into a batch, with cascades.
 
     Return their number; 0 where other dispatchers have them. See Note [First without locks].
     """
     from ...models import Cascade
-    from ...models.moments import MomentField, ServerNow
+    from ...models.moments import MomentField
 
     connection, moment = connections[using], MomentField()
     skip = " SKIP LOCKED" * connection.features.has_select_for_update_skip_locked
@@ -164,25 +182,22 @@ def _make_batch(name: tuple[str, str], databases: Sequence[str], most: int, usin
         cursor.execute(OLDEST, [*name, most])
         if not (oldest := [pk for (pk,) in cursor.fetchall()]):
             return 0
-        cursor.execute(LOCK_RECORDED.format(skip=skip, among=_among(oldest)))
-        recorded_at = dict(cursor.fetchall())
-        if not (ids := sorted(recorded_at)):
+        own = "" if days is None else ", deadline"
+        cursor.execute(LOCK_RECORDED.format(skip=skip, among=_among(oldest), deadline=own))
+        recorded = {
+            pk: [moment.from_db_value(at, None, connection) for at in moments]
+            for pk, *moments in cursor.fetchall()
+        }
+        if not (ids := sorted(recorded)):
             return 0
-        cursor.execute(PUT_INTO_BATCH.format(among=_among(ids)), [ids[0]])
-        Cascade.objects.using(using).bulk_create(
-            Cascade(
-                batch=ids[0],
-                database=database,
-                parent=name[0],
-                relation=name[1],
-                deletions=ids,
-                size=len(ids),
-                due_at=ServerNow(),
-                recorded_at=moment.from_db_value(min(recorded_at.values()), None, connection),
-                dispatched_at=ServerNow(),
-            )
-            for database in databases
-        )
+        lasts = None if days is None else days[name[0]]
+        put, given = PUT_INTO_BATCH, [ids[0]]
+        if lasts is not None:
+            given.append(round(lasts * 86_400_000_000))
+        put = put.format(set=SET_DEADLINE * (lasts is not None), among=_among(ids))
+        cursor.execute(put, given)
+        made = deadlines.cascades_of(name, recorded, databases, days, using=using)
+        Cascade.objects.using(using).bulk_create(made)
     return len(ids)
 
 

@@ -12,9 +12,14 @@ from ...models.moments import ServerNow
 from ...relations.generic import rows_of
 from ...relations.relation import primary_key
 from ...relations.stored import StoredIn, prepare_all
-from ..base import require_keys, texts_for_log
+from .. import deadlines
+from ..base import require_keys
 from ..distinct import distinct
+from ..texts import texts_for_log
 from .chunks import PARAMETERS, chunks
+
+#: Where the seconds of a point in time begin.
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +29,16 @@ if TYPE_CHECKING:
     from ...relations import Model
     from ..barriers import Barrier
     from ..base import HeldCascades, Rows
+
+
+def _columns(stated: Stated) -> dict[str, Any]:
+    """Return the columns of what is stated."""
+    columns: dict[str, Any] = stated._asdict()
+    if not columns.pop("deadline"):
+        return columns
+    is_moment, seconds = deadlines.stated(stated.deadline)
+    length = dt.timedelta(seconds=seconds)
+    return {**columns, "deadline": EPOCH + length if is_moment else ServerNow() + length}
 
 
 class PortableLog:
@@ -51,13 +66,14 @@ class PortableLog:
         for chunk in chunks(prepared):
             rows = rows_of(pk, using).filter(StoredIn(F("pk"), chunk))
             alive |= {*prepare_all(pk, rows.values_list("pk", flat=True), using)}
+        columns = _columns(stated) if stated else {}
         new = [
             Deletion(
                 parent=parent._meta.label,
                 key=text,
                 targets=target,
                 source=source,
-                **(stated._asdict() if stated else {}),
+                **columns,
             )
             for text, stored, target in zip(texts, prepared, targets, strict=True)
             if stored not in alive

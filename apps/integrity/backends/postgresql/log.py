@@ -11,10 +11,20 @@ from django.db.models import BooleanField, F, Func, Q, Value
 
 from ...relations.relation import primary_key
 from ...relations.stored import prepare, prepare_all
-from ..base import require_keys, texts_for_log
+from .. import deadlines
+from ..base import require_keys
 from ..distinct import distinct
 from ..quoted import QuotedNames
 from ..schemas import beside_log
+from ..texts import texts_for_log
+from .log_sql import (
+    CLAIM,
+    CLAIM_NEAREST,
+    DISPATCH,
+    DISPATCH_DEADLINES,
+    DOCUMENTS,
+    READ,
+)
 from .sql import array, as_array, fetch, hidden, type_of
 
 if TYPE_CHECKING:
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     from ...relations import Model
     from ..barriers import Barrier
     from ..base import HeldCascades, Lease, Rows
+    from ..deadlines import Days
 
 #: Ids of the log, as a parameter.
 IDS = hidden("bigint")
@@ -34,78 +45,6 @@ HELD = f"WHERE cascade.id = ANY({IDS}) AND cascade.claim = %s AND cascade.state 
 #: The `rows` of each cascade. Parameter: a JSON object of all of them, by id.
 ITS_ROWS = "NULLIF(%s::jsonb -> cascade.id::text, 'null')"
 
-#: What a claim reads of a cascade, as it is and as documents.
-READ = ("id", "parent", "relation", "batch", "deletions", "attempts", "tally")
-DOCUMENTS = ("failing", "kept")
-#: Cascades that may be claimed, and those on which nobody has worked before.
-DUE = "{state} IN ('pending', 'running', 'waiting') AND {due_at} <= statement_timestamp()"
-NEW = "attempts = 0 AND rows IS NULL"
-#: The statement that claims new cascades. Who has locked one changes it, so it is passed over; then
-#: what is due is asked once more, in a form that lets no planner read all that is due by an index.
-#: Nothing is due in a database that is paused. Parameters: the database, twice; the most deletions;
-#: known parents and relations; the most deletions; the claim, its owner, the lease in seconds,
-#: whether the child's database counts its rows.
-CLAIM = f"""WITH paused AS MATERIALIZED (
- SELECT FROM integrity_childdatabase WHERE alias = %s AND paused_at IS NOT NULL),
-oldest AS (SELECT id, parent, relation, size, due_at, {NEW} AS is_new
- FROM integrity_cascade WHERE database = %s AND {DUE.format(state="state", due_at="due_at")}
- ORDER BY due_at, id LIMIT %s),
-first AS MATERIALIZED (
- SELECT parent, relation FROM (SELECT * FROM oldest ORDER BY due_at, id LIMIT 1) AS one
- WHERE is_new AND (parent, relation) IN (SELECT * FROM unnest(%s::text[], %s::text[]))),
-picked AS (SELECT id, sum(size) OVER (ORDER BY due_at, id) AS together
- FROM oldest JOIN first USING (parent, relation)
- WHERE is_new AND NOT EXISTS (SELECT FROM paused)),
-due AS (SELECT id FROM integrity_cascade
- WHERE id = ANY(ARRAY(SELECT id FROM picked WHERE together <= %s)::bigint[])
- AND {DUE.format(state="state || ''", due_at="due_at + interval '0'")} AND {NEW}
- FOR NO KEY UPDATE SKIP LOCKED), held AS (
-UPDATE integrity_cascade AS cascade SET state = 'running', claim = %s, owner = %s,
- due_at = statement_timestamp() + interval '1 second' * %s, attempts = cascade.attempts + 1,
- tally = CASE WHEN %s THEN cascade.tally END
-FROM due WHERE cascade.id = due.id
-RETURNING {", ".join(f"cascade.{name}" for name in (*READ, *DOCUMENTS))})
-SELECT EXISTS (SELECT FROM oldest) AND NOT EXISTS (SELECT FROM paused), (
- SELECT jsonb_object_agg(deletion.id, jsonb_build_array(deletion.key, deletion.targets))::text
- FROM integrity_deletion AS deletion WHERE deletion.id = ANY(held.deletions)),
- {", ".join((*READ, *DOCUMENTS))}
-FROM (SELECT) AS one LEFT JOIN held ON true ORDER BY id"""
-
-RECORDED = "batch IS NULL AND cancelled_at IS NULL"
-#: The statement that makes a batch: see Note [From value to value] in ../distinct.py for the names
-#: of what is recorded. Its oldest rows are asked for in the order of its index: a plain condition
-#: would let the planner walk through the whole log in the order of ids. They are changed by their
-#: primary keys, whatever the planner thinks of the table, and their locks are held: so all that
-#: were picked are changed. Parameters: a list each of parents, relations, databases and tallies;
-#: the most deletions.
-DISPATCH = f"""WITH RECURSIVE seen (parent, relation) AS (
-(SELECT parent, relation FROM integrity_deletion WHERE {RECORDED}
- ORDER BY parent, relation LIMIT 1) UNION ALL
-SELECT next.parent, next.relation FROM seen CROSS JOIN LATERAL (
- SELECT parent, relation FROM integrity_deletion AS deletion
- WHERE {RECORDED} AND (deletion.parent, deletion.relation) > (seen.parent, seen.relation)
- ORDER BY parent, relation LIMIT 1) AS next),
-child AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::uuid[])
- AS child (parent, relation, alias, tally)),
-name AS MATERIALIZED (SELECT parent, relation FROM seen
- WHERE (parent, relation) IN (SELECT parent, relation FROM child)
- ORDER BY parent, relation LIMIT 1),
-picked AS (SELECT id, recorded_at FROM integrity_deletion WHERE {RECORDED}
- AND (parent, relation) >= ((SELECT parent FROM name), (SELECT relation FROM name))
- AND (parent, relation) <= ((SELECT parent FROM name), (SELECT relation FROM name))
- ORDER BY parent, relation, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED),
-made AS (SELECT min(id) AS batch, min(recorded_at) AS recorded_at, array_agg(id ORDER BY id) AS ids
- FROM picked),
-changed AS (UPDATE integrity_deletion AS deletion SET batch = made.batch FROM made
- WHERE deletion.id = ANY((SELECT ids FROM made)::bigint[])),
-cascade AS (INSERT INTO integrity_cascade
- (batch, database, parent, relation, deletions, size, tally, recorded_at)
- SELECT made.batch, child.alias, parent, relation, made.ids, cardinality(made.ids), child.tally,
- made.recorded_at
- FROM made CROSS JOIN name JOIN child USING (parent, relation)
- WHERE made.batch IS NOT NULL RETURNING size)
-SELECT parent, relation, CASE WHEN (parent, relation) IN (SELECT parent, relation FROM name)
- THEN (SELECT max(size) FROM cascade) END FROM seen ORDER BY parent, relation"""
 #: The documents of a tally, and the statement that counts. Parameters: a list for each column.
 DOCUMENTED = ("counts", "keys", "targets")
 WRITE_TALLIES = """INSERT INTO integrity_tally
@@ -153,9 +92,7 @@ class PostgreSQLLog:
         packed_targets = [None if target is None else json.dumps(target) for target in targets]
         alive = f"SELECT FROM {names['table']} AS alive WHERE alive.{names['key']} ="
         ours, table = beside_log(parent, using)
-        columns = f", {', '.join(stated._fields)}" if stated else ""
-        source_and = f"%s{', %s' * len(stated or ())}"
-        said = [source, *(stated or ())]
+        columns, source_and, said = _stated(stated, source)
         if len(keys) == 1:  # what most requests delete; the server plans this in half the time
             values = f"%s, %s::jsonb, {source_and} WHERE NOT EXISTS ({alive} %s::{kind})"
             params = [*texts, *packed_targets, *said, prepare(pk, keys[0], using), table]
@@ -204,7 +141,12 @@ class PostgreSQLLog:
         return {key for (key,) in rows}
 
     def dispatch_batch(
-        self, wanted: Mapping[tuple[str, str], Sequence[str]], most: int, *, using: str
+        self,
+        wanted: Mapping[tuple[str, str], Sequence[str]],
+        most: int,
+        *,
+        using: str,
+        days: Days | None = None,
     ) -> dict[tuple[str, str], int] | None:
         cascades = [
             (parent, relation, database, uuid4())
@@ -212,7 +154,12 @@ class PostgreSQLLog:
             for database in require_keys(databases)
         ]
         columns = map(list, zip(*require_keys(cascades), strict=True))
-        recorded = fetch(using, DISPATCH, [*columns, most])
+        if days is None:
+            recorded = fetch(using, DISPATCH, [*columns, most])
+        else:
+            given = [*columns, [days[parent] for parent, *_ in cascades], most]
+            given += [deadlines.WITHOUT_DAYS, list(deadlines.THRESHOLDS)]
+            recorded = fetch(using, DISPATCH_DEADLINES, given)
         return {(parent, relation): number or 0 for parent, relation, number in recorded}
 
     def claim_new(
@@ -223,6 +170,7 @@ class PostgreSQLLog:
         lease: Lease,
         *,
         using: str,
+        nearest: bool = False,
     ) -> HeldCascades | None:
         from ...models import Cascade
 
@@ -232,7 +180,7 @@ class PostgreSQLLog:
         given = [database, database, most, *names, most]
         given += [lease.claim, plain_owner, lease.seconds, lease.counted]
         held, keys = list[Cascade](), dict[int, tuple[str | None, Any]]()
-        for is_due, its_keys, *columns in fetch(using, CLAIM, given):
+        for is_due, its_keys, *columns in fetch(using, CLAIM_NEAREST if nearest else CLAIM, given):
             if columns[0] is None:
                 return None if is_due else (held, keys)
             plain, documents = columns[: len(READ)], columns[len(READ) :]
@@ -295,3 +243,18 @@ class PostgreSQLLog:
                 " VALUES (%(actor)s, %(verb)s, %(target)s, %(reason)s)",
                 dict(entry),
             )
+
+
+def _stated(stated: Stated | None, source: str) -> tuple[str, str, list[Any]]:
+    """Return columns, values and parameters of an INSERT: the source, and what is stated. Pure."""
+    from ...models import STATED_TEXTS
+
+    if not stated:
+        return "", "%s", [source]
+    texts = [getattr(stated, name) for name in STATED_TEXTS]
+    columns, values = f", {', '.join(STATED_TEXTS)}", f"%s{', %s' * len(texts)}"
+    if not stated.deadline:
+        return columns, values, [source, *texts]
+    is_moment, seconds = deadlines.stated(stated.deadline)
+    moment = "to_timestamp(%s)" if is_moment else "statement_timestamp() + %s * interval '1 second'"
+    return f"{columns}, deadline", f"{values}, {moment}", [source, *texts, seconds]

@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...models import ChildDatabase
-from ...report import heartbeats
+from ...report import heartbeats, remedies
 from ...report.heartbeats import NEVER
+from ...report.lengths import number_of, span
 from ...report.sentences import sentence
 from ...routing import CONTROL
 
@@ -221,6 +222,23 @@ def work(row: DatabaseRow) -> Iterator[Check]:
             f" {row['unproven_reason']}"
         )
     yield Check(name=f"unproven {alias}", ok=not row["overdue"], detail=detail)
+    yield from _deadlines(row)
+
+
+def _deadlines(row: DatabaseRow) -> Iterator[Check]:
+    """Yield whether deadlines are missed or at risk; nothing where none is open."""
+    if (margin := row["margin_seconds"]) is None:
+        return
+    risk, detail = row["risk"] or 0.0, f"the nearest deadline is in {span(max(0.0, margin))}"
+    if row["late"]:
+        why = row["reason"] or row["unproven_reason"]
+        late = number_of(row["late"], "deletion")
+        detail = f"{late} past the deadline, the first for {span(max(0.0, -margin))}"
+        detail += f": {why}. {remedies.LATE}" if why else f". {remedies.LATE}"
+    elif risk > 1:
+        detail = f"{row['risk_reason']}. {remedies.AT_RISK}"
+    is_met = not row["late"] and risk <= 1
+    yield Check(name=f"deadlines {row['database']}", ok=is_met, detail=detail)
 
 
 def identity(alias: str, mismatch: Mismatch | None) -> Check:

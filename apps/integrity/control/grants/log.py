@@ -50,7 +50,7 @@ FIXED: dict[Model, frozenset[str]] = {
 #: other tables Django names every column.
 CAPTURED = frozenset({"parent", "key", "targets", "source"})
 #: What a process that deletes may state besides; what confirms a suspect states nothing.
-STATED = frozenset({"actor", "reference", "because"})
+STATED = frozenset({"actor", "reference", "because", "deadline"})
 INSERTED: dict[Model, frozenset[str]] = {
     Deletion: CAPTURED | {"relation"},
     Audit: frozenset({"actor", "verb", "target", "reason"}),
@@ -89,7 +89,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
 }
 #: The columns that a worker changes, for tables in which it does not change all others.
 WORKED: dict[Model, frozenset[str]] = {
-    Deletion: frozenset({"batch", "cancelled_at", "reason"}),
+    Deletion: frozenset({"batch", "cancelled_at", "reason", "deadline"}),
     Suspect: frozenset({"fence"}),
     Tally: frozenset({"counts", "keys", "targets", "at"}),
     FailedAttempt: frozenset({"deletions", "at"}),
@@ -100,7 +100,8 @@ PRESSED: dict[Model, frozenset[str]] = {
     Cascade: frozenset(
         {
             *("state", "attempts", "due_at", "claim", "acknowledged_at"),
-            *("deletions", "size", "rows", "kept", "tally"),  # a split: log/parts.py
+            # A split: log/parts.py.
+            *("deletions", "size", "rows", "kept", "tally", "deadline", "order_at"),
         }
     ),
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import relations
 from ...report import preview
-from ...report.sentences import number_of
+from ...report.lengths import number_of
 from ..exit_codes import ExitCode
 from ..options import add_parent
 from ..verb import UNCHANGED, Result

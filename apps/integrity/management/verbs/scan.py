@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ... import relations, scan
 from ...control import actions, circuit_breaker
 from ...exceptions import UnknownName
-from ...report.sentences import number_of
+from ...report.lengths import number_of
 from ..backlog import report_unreachable, unknown_names
 from ..exit_codes import ExitCode
 from ..options import add_database, add_relation, seconds

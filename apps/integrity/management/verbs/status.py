@@ -92,6 +92,8 @@ def _print(status: Mapping[str, Any], terminal: Terminal) -> None:
     for document in status["faults"]:
         _print_fault(Fault.of(document), terminal)
     columns = WIDE_COLUMNS if terminal.wide else DATABASE_COLUMNS
+    if any(row["margin_seconds"] is not None for row in status["databases"]):
+        columns = (*columns[:-1], "margin_seconds", "late", columns[-1])
     terminal.table(columns, status["databases"], empty="No relation crosses databases.")
     for row in status["databases"]:
         for line in _notes(row):

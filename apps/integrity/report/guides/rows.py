@@ -236,4 +236,52 @@ UNKNOWN = Guide(
     safe="The work stays in the log, and no attempt is counted, until it is renamed or given up.",
 )
 
-GUIDES = (FAILING, BLOCKED, UNPROVEN, BRAKE, UNKNOWN, KEPT, ORPHANS)
+LATE = Guide(
+    kind="late",
+    title="Deadlines are missed",
+    subject="DATABASE",
+    means="Deletions that had to be verified by a deadline (`deadline_days`, or"
+    " `capture.because(deadline=...)`) are not verified in this child database, and the deadline"
+    " has passed.",
+    look=(
+        Look(
+            "manage.py integrity status",
+            "How many are late, and what else is wrong with the database.",
+        ),
+        Look("manage.py integrity receipt MODEL KEY", "Which deadline one deletion had."),
+    ),
+    steps=(
+        "If another fault names the database, follow its guide first: it is the cause.",
+        "Else start more workers on the queue of the database.",
+        (
+            "Tell who promised the deadline. Receipts say by how much it was missed; the export"
+            " `manage.py integrity receipts` has the column `deadline`."
+        ),
+    ),
+    over="`manage.py integrity status` counts none that is late: all are verified.",
+    safe="Late deletions are worked on like all others, and before those with later deadlines.",
+)
+
+AT_RISK = Guide(
+    kind="at_risk",
+    title="Deadlines are at risk",
+    subject="DATABASE",
+    means="The work that comes before a deadline takes longer than the time that is left, at the"
+    " rate of the last five minutes. Or that rate is not known, because nothing is done there, and"
+    " less than the share `deadline_margin_share` of the deadline is left.",
+    look=(
+        Look(
+            "manage.py integrity status",
+            "How much work there is, how fast it is done, and the margin of the nearest deadline.",
+        ),
+    ),
+    steps=(
+        "If another fault names the database, follow its guide first: it is the cause.",
+        "If `pressure` slows the work down, raise its limits.",
+        "Else start more workers on the queue of the database.",
+    ),
+    over="The work takes less than four fifths of the remaining time.",
+    safe="No deadline is missed yet. What is nearest its deadline is worked on first.",
+)
+
+GUIDES = (FAILING, BLOCKED, UNPROVEN, LATE, AT_RISK, BRAKE, UNKNOWN, KEPT, ORPHANS)

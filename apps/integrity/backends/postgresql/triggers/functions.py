@@ -32,7 +32,7 @@ CONFIGURATION = ("search_path=pg_catalog, pg_temp",)
 LANGUAGE = "plpgsql"
 TRANSITION_TABLE = "gone"
 #: The columns of the log that the function writes, and the only ones that its owner may.
-WRITTEN = ("parent", "key", "targets", "source", "actor", "reference", "because")
+WRITTEN = ("parent", "key", "targets", "source", "actor", "reference", "because", "deadline")
 #: What is stated of a deletion → the setting of the transaction that has it (telling.py).
 SETTINGS = {name: f"integrity.{name}" for name in WRITTEN[4:]}
 
@@ -162,9 +162,20 @@ def _stated() -> str:
     """
     from ....models import STATED_CHARS
 
-    return ", ".join(
-        f"(SELECT left(coalesce(current_setting('{setting}', true), ''), {STATED_CHARS[name]}))"
-        for name, setting in SETTINGS.items()
+    texts = [
+        f"(SELECT left(coalesce(current_setting('{SETTINGS[name]}', true), ''), {most}))"
+        for name, most in STATED_CHARS.items()
+    ]
+    return ", ".join([*texts, f"(SELECT {_deadline()})"])
+
+
+def _deadline() -> str:
+    """Return the deadline that is stated: see `models.Stated`. A text that is none is ignored."""
+    text = f"current_setting('{SETTINGS['deadline']}', true)"
+    return (
+        f"CASE WHEN {text} ~ '^[0-9]{{1,10}}$' THEN statement_timestamp() +"
+        f" {text}::bigint * interval '1 second' WHEN {text} ~ '^@[0-9]{{1,11}}$'"
+        f" THEN to_timestamp(substr({text}, 2)::bigint) END"
     )
 
 
