@@ -85,7 +85,7 @@ AS_THEY_ARE = {
     "Cascade": {"database", "parent", "relation", "state", "barrier_server", "rows", "undone"},
     "Scan": {"relation", "database", "cursor"},
     "Identity": {"alias"},
-    "Tally": {"label", "counts"},
+    "Tally": {"label", "parent", "relation", "counts", "keys", "targets"},
     "ChildDatabase": {"alias", "step_rows", "paused_kind", "pace"},
     "Alarm": {"kind"},
     "FailedAttempt": {"database"},

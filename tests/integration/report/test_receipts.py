@@ -266,7 +266,7 @@ class TestWhatRemains:
         said = "blog.Post.author in blog_db: given up, after 1 had been deleted or changed"
         assert said in integrity("receipt", "auth.User", key).text
         line = receipt_table.csv_lines(of(User, key)).splitlines()[0]
-        assert line.endswith(",asked to stop,,,")  # actor, reference and why
+        assert line.endswith(",asked to stop,,,,")  # actor, reference, why and deadline
 
     def test_kept_rows_are_counted_apart_from_deleted_ones(
         self, integrity: Run, verified: Callable[[], None]
