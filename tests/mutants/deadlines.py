@@ -40,7 +40,7 @@ MUTATIONS = (
         f"{ROOM}/log/claims.py",
         "return (True, False)",
         "return (True,)",
-        (f"{T_NEAREST}::test_what_has_no_place_in_the_order_is_claimed_as_well",),
+        (f"{T_NEAREST}::test_a_claim_that_finds_nothing_in_the_order_takes_what_is_due",),
     ),
     Mutation(
         "a-later-setting-moves-deadlines",

@@ -160,10 +160,15 @@ def test_a_deadline_that_is_none_is_refused(tune: Tune, given: Any) -> None:
 
 
 @pytest.mark.usefixtures("nearest")
-def test_what_is_nearest_its_deadline_is_claimed_first(tune: Tune, engine: str) -> None:
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_what_is_nearest_its_deadline_is_claimed_first(
+    tune: Tune, engine: str, *, one_batch: bool
+) -> None:
     tune(deadline_days={})
     for key, days in enumerate([20, 40, 0.01, None, 3], start=1):
         record(key, days)
+        if not one_batch:
+            dispatch.sweep("default")
     dispatch.sweep("default")
     check_partitions()
     assert [claimed() for _ in range(6)] == [["3"], ["5"], ["1"], ["4"], ["2"], []]
@@ -231,6 +236,13 @@ def test_what_has_no_place_in_the_order_is_claimed_as_well(
     turns = itertools.cycle([True, False])
     monkeypatch.setattr(deadlines, "in_order", lambda _: next(turns))
     assert [claimed() for _ in range(4)] == [["3"], ["1"], ["4"], ["2"]]
+
+
+@pytest.mark.usefixtures("nearest")
+def test_a_claim_that_finds_nothing_in_the_order_takes_what_is_due(tune: Tune, engine: str) -> None:
+    make("auth.User", [1], ["shop_db"], recorded_at=timezone.now() - DAY)
+    tune(deadline_days={})
+    assert [claimed(), claimed()] == [["1"], []]
 
 
 def test_one_claim_in_sixteen_goes_by_age() -> None:
