@@ -59,9 +59,11 @@ reason = '', failing = NULL, done_at = UTC_TIMESTAMP(6), `rows` = {rows}, barrie
 barrier_server = %s, due_at = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND WHERE {among}"""
 SAVE = f"UPDATE integrity_cascade FORCE INDEX (PRIMARY) SET `rows` = {{rows}} {HELD}"
 
-TALLY = "(%s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6))"
-WRITE_TALLIES = """INSERT INTO integrity_tally (id, log, tally, batch, label, counts, at)
-VALUES {rows} ON DUPLICATE KEY UPDATE counts = VALUES(counts), at = VALUES(at)"""
+TALLY = f"({', '.join(['%s'] * 10)}, UTC_TIMESTAMP(6))"
+WRITE_TALLIES = """INSERT INTO integrity_tally
+(id, log, tally, batch, label, parent, relation, counts, `keys`, targets, at) VALUES {rows}
+ON DUPLICATE KEY UPDATE counts = VALUES(counts), `keys` = VALUES(`keys`),
+ targets = VALUES(targets), at = VALUES(at)"""
 
 
 class ListedIn(In):
@@ -94,7 +96,8 @@ class MySQLLog(PortableLog):
         values = list[Any]()
         for one in tallies:
             uuids = [_stored_uuid(uuid, using) for uuid in (one.id, one.log, one.tally)]
-            values += [*uuids, one.batch, one.label, json.dumps(one.counts)]
+            documents = map(json.dumps, (one.counts, one.keys, one.targets))
+            values += [*uuids, one.batch, one.label, one.parent, one.relation, *documents]
         sql = WRITE_TALLIES.format(rows=", ".join([TALLY] * len(tallies)))
         with connections[using].cursor() as cursor:
             cursor.execute(sql, values)
