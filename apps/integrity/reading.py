@@ -128,7 +128,7 @@ def _dispatched(names: Collection[tuple[str, str]], using: str) -> list[int]:
     thousand.
     """
     unended = tables.cascades(using).filter(ended_at__isnull=True)
-    most = (OPEN_MAX + 1) * max(len(relations.catalogue().child_databases), 1)
+    most = (OPEN_MAX + 1) * max(len(relations.catalogue().places), 1)
     cascades = _newest(unended.only("pk", "batch", "database", "size"), names, "batch", most)
     wanted, sizes = list[int](), Counter[str]()
     for _, batch in itertools.groupby(cascades, operator.attrgetter("batch")):

@@ -30,8 +30,11 @@ ROUTER = f"{__name__}.route_task"
 
 
 def queue_for(database: str) -> str:
-    """Return the queue of one child database. With its own queue, it cannot delay another one."""
-    return f"{CONTROL}.{database}"
+    """Return the queue of one child database. With its own queue, it cannot delay another one.
+
+    The queue of an erasure step, "step:files", is `integrity.step.files`.
+    """
+    return f"{CONTROL}.{database.replace(':', '.')}"
 
 
 def queue_names(databases: Iterable[str]) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ def follow(catalogue: Catalogue) -> None:
         before = _current.pop()
         collector.release(before)
         receivers.disconnect()
+    require(catalogue)
     collector.adopt(catalogue)
     receivers.connect(catalogue)
     if any(map(conf.current().by_trigger, catalogue.parents)):
@@ -68,9 +69,14 @@ def follow(catalogue: Catalogue) -> None:
     _installed_with[:] = [_settings()]
 
 
+def require(catalogue: Catalogue) -> None:
+    """Create the erasure steps. Raises `InvalidSetting` where one cannot be used."""
+    _ = catalogue.along_steps
+
+
 def _settings() -> tuple[object, ...]:
     given = conf.current()
-    return given.relations, given.capture, given.ignored, given.unconstrained
+    return given.relations, given.capture, given.ignored, given.unconstrained, given.steps
 
 
 def _renew(*, setting: str, **_: Any) -> None:

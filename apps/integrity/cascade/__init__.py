@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .worker import Drained, drain
+from .drained import Drained
+from .worker import drain
 
 __all__ = ["Drained", "drain"]

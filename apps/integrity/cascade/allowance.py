@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..backends.batch_size import BatchSize
     from ..relations.plan import Node, Plan
+    from .gathering import Gatherer
     from .walks import Walk
 
 #: Rows changed, for each label and key.
@@ -50,6 +51,8 @@ class Allowance:
     roots_most: int | None = None
     walk: Walk | None = None
     paced: bool = False
+    #: Asks erasure steps about the rows before they go; None where none covers them.
+    gatherer: Gatherer | None = None
 
     def roots(self, node: Node) -> int:
         """Return how many roots a step begins with, so that it gets done with them."""
@@ -84,6 +87,7 @@ def allowance(
     roots_most: int | None,
     most_rows: int | None,
     walk: Walk | None,
+    gatherer: Gatherer | None = None,
 ) -> Allowance:
     """Return what the next step may change, by the size of its batch and what is changed so far.
 
@@ -99,4 +103,5 @@ def allowance(
         roots_most=roots_most,
         walk=walk if roots_most is None else None,  # one block may have more roots than that
         paced=rows < batch_size.rows,
+        gatherer=gatherer,
     )

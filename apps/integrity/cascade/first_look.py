@@ -35,6 +35,7 @@ from .. import backends, conf, failpoints, relations
 from ..backends.barriers import BarrierState, Sighting, state_of
 from ..backends.bounded import bounded_read
 from ..backends.connections import connect
+from ..conf.steps import without_steps
 from ..control import circuit_breaker, identity, pacing
 from ..exceptions import CrossDatabaseError
 from ..exceptions.loggers import logger_of
@@ -98,7 +99,7 @@ def _pass_by_pass(databases: Collection[str], using: str, *, verify: bool) -> bo
 
 def _pass(databases: set[str], using: str, *, verify: bool) -> set[str]:
     """Claim, look, and close what is empty; return the databases that were."""
-    awake = {alias for alias in databases - _under_way if not pacing.quiet_reason(alias)}
+    awake = {one for one in without_steps(databases - _under_way) if not pacing.quiet_reason(one)}
     calm = circuit_breaker.undisturbed(awake, using=using)
     if len(calm) < DATABASES_MIN:
         return set()

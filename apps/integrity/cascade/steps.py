@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from .. import conf, failpoints
+from .. import conf, failpoints, relations
 from ..backends.batch_size import timed
 from ..backends.connections import given_up
 from ..backends.errors import Trouble, trouble_of
@@ -31,8 +31,10 @@ from ..backends.transactions import atomic
 from ..control.pacing import NotItsTurn
 from ..exceptions import DatabaseHindered
 from ..failpoints import Failpoint
+from ..log import findings
 from . import walks
 from .allowance import Left, allowance
+from .gathering import Gatherer
 from .strategies import STEP_FUNCTIONS, require_asked
 from .trees import TooManyLeaves
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from ..backends.batch_size import BatchSizes
     from ..backends.connections import Interrupts
     from ..control.pacing import Pacer
+    from ..log.values import Claim
+    from ..models import Finding
     from ..relations import Relation
     from ..relations.plan import Plan
     from .allowance import Allowance, Counts
@@ -73,6 +77,11 @@ class Done:
     counts: Counts
     left: Left
     allowed: Allowance
+
+    def found(self, claim: Claim) -> list[Finding]:
+        """Return what erasure steps have found of the rows that it removed."""
+        gatherer = self.allowed.gatherer
+        return gatherer.rows(claim, self.part.owners) if gatherer else []
 
 
 class Steps:
@@ -146,6 +155,8 @@ class Steps:
         """Return the walk of the next step, after one that left rows; None if an index leads on."""
         if self.walk is not None:
             return None if self.walk.over else self.walk
+        if relations.catalogue().covering(relation):
+            return None  # it would delete rows that no erasure step was asked about
         keys, database = list(live.gone_keys(relation, fresh=False)), self.database
         if len(keys) != 1 or self.skip_locked or relation.label in self.roots_most:
             return None
@@ -188,6 +199,8 @@ class Steps:
             _require_gone(live, done)
             checked = time.monotonic()
             self.progress.write([(one.counts, one.part.owners) for one in done])
+            if found := [row for one in done for row in one.found(live.claim)]:
+                findings.write(found, database=database)
             failpoints.hit(Failpoint.REMOVED)
         # Without the check: a slow database of parents must not make the steps here smaller.
         ends[-1] += time.monotonic() - checked
@@ -199,7 +212,8 @@ class Steps:
 
     def _changed(self, live: LiveClaim, part: Part) -> Done:
         """Change rows along one relation, in the transaction of the step."""
-        label = part.relation.label
+        label, covered = part.relation.label, relations.catalogue().covering(part.relation)
+        gatherer = Gatherer(part.relation, self.database) if covered else None
         allowed = allowance(
             part.plan,
             self.batch_sizes[label],
@@ -207,6 +221,7 @@ class Steps:
             roots_most=self.roots_most.get(label),
             most_rows=self.pacer.step_rows,
             walk=None if self.skip_locked else self.walk,
+            gatherer=gatherer,
         )
         counts, left = STEP_FUNCTIONS[part.plan.strategy](
             live.row_backends[self.database],

@@ -23,6 +23,7 @@ from ..relations.keys import from_stored
 from ..relations.plan import Strategy, replacement
 from ..relations.stored import with_keys
 from .allowance import Left
+from .gathering import collect_gathering, delete_gathering
 from .trees import delete_trees
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..relations.plan import Node
     from ..relations.relation import ForeignKey
     from .allowance import Allowance, Counts, StepResult
+    from .gathering import Gatherer
 
 
 class StepFunction(Protocol):
@@ -64,6 +66,8 @@ def _set_based(
 ) -> StepResult:
     """Delete rows of `keys`, and what refers to them."""
     require_usable(node.field, node.label, using)
+    if allowed.gatherer is not None:
+        return delete_gathering(backend, node, keys, allowed, using=using)
     if node.below:
         return delete_trees(backend, node, keys, allowed, using=using, skip_locked=skip_locked)
     if allowed.walk is not None:
@@ -102,11 +106,13 @@ def _collector(
     # A receiver may hide an error after which MySQL has rolled back the transaction. Then there is
     # no savepoint any more, and that is an error again.
     with transaction.atomic(using=using):
-        _collect(node, roots, counts, using)
+        _collect(node, roots, counts, using, allowed.gatherer)
     return counts, Left.SOME if len(roots) >= most else Left.FEW
 
 
-def _collect(node: Node, roots: dict[Any, Any], counts: Counts, using: str) -> None:
+def _collect(
+    node: Node, roots: dict[Any, Any], counts: Counts, using: str, gatherer: Gatherer | None
+) -> None:
     """Delete those roots with what refers to them; add what was deleted to the counts."""
     model = node.field.model
     pk = relation.primary_key(model)
@@ -115,9 +121,12 @@ def _collect(node: Node, roots: dict[Any, Any], counts: Counts, using: str) -> N
             with_keys(pk, [root for root, root_key in roots.items() if root_key == key])
         )
         collector = Collector(using=using, origin=rows)
-        collector.collect(rows)
-        with contained():
-            deleted = collector.delete()[1]
+        if gatherer is None:
+            collector.collect(rows)
+            with contained():
+                deleted = collector.delete()[1]
+        else:
+            deleted = collect_gathering(collector, rows, key, gatherer)
         for label, number in deleted.items():
             counts[node.label if label == model._meta.label else label][key] += number
 

@@ -86,7 +86,7 @@ def delete_trees(
         and all(backend.can_delete_before(f, using=using) for f in leaves)
     ):
         return _RootsFirst(backend, using, allowed).step(node, keys)
-    return _LeavesFirst(backend, using, allowed, skip_locked=skip_locked).step(node, keys)
+    return LeavesFirst(backend, using, allowed, skip_locked=skip_locked).step(node, keys)
 
 
 class _Tree:
@@ -142,7 +142,7 @@ class _Tree:
             raise TooManyLeaves(self.roots)
 
 
-class _HeldBelow(Exception):
+class HeldBelow(Exception):
     """Somebody holds rows that refer to rows of this step."""
 
 
@@ -196,10 +196,11 @@ class _RootsFirst(_Tree):
             raise RowsKept(sub.label, self.using)
 
 
-class _LeavesFirst(_Tree):
+class LeavesFirst(_Tree):
     """The roots stay locked meanwhile, so that they don't move and take no new leaves."""
 
     def step(self, node: Node, keys: list[Any]) -> StepResult:
+        """Delete rows of `keys` with all that refers to them."""
         self.keys, most, walk = keys, self.allowed.roots(node), self.allowed.walk
         if walk is None:
             roots = self.backend.lock_rows(node.field, keys, most, using=self.using)
@@ -220,7 +221,7 @@ class _LeavesFirst(_Tree):
             whole = dict(roots)
             try:
                 more = not self._clear_whole(node, roots) or more
-            except _HeldBelow:
+            except HeldBelow:
                 roots = {pk: key for pk, key in whole.items() if pk in roots}
             else:
                 return self.counts, Left.SOME if more else Left.FEW
@@ -229,7 +230,7 @@ class _LeavesFirst(_Tree):
     def _clear_whole(self, node: Node, roots: dict[Any, Any]) -> bool:
         """Delete the roots with all their leaves; return whether no part of them is left.
 
-        Raises `_HeldBelow`, with nothing changed, where somebody holds leaves of some of them;
+        Raises `HeldBelow`, with nothing changed, where somebody holds leaves of some of them;
         those are taken out of `roots`.
         """
         number = len(roots)
@@ -237,7 +238,7 @@ class _LeavesFirst(_Tree):
         with transaction.atomic(using=self.using) if self.skip_locked else nullcontext():
             cleared = self._clear_below(node, roots)
             if len(roots) < number and not self.allowed.in_parts:
-                raise _HeldBelow
+                raise HeldBelow
             if cleared:
                 self._delete(node, roots)
         return cleared

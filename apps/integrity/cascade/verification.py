@@ -31,6 +31,7 @@ from ..backends.barriers import BarrierState, describe_blocker, state_of
 from ..backends.connections import CONNECTION_ERRORS, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
 from ..backends.transactions import atomic
+from ..conf import steps
 from ..control import circuit_breaker, identity, pacing, refusals, restores
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
@@ -39,7 +40,8 @@ from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
 from ..log import outcomes, proofs, tallies
 from ..log.kept import keep
-from . import live_check
+from . import live_check, proving
+from .verified import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,22 +52,6 @@ if TYPE_CHECKING:
 
 
 logger = logger_of("integrity.verify")
-
-
-@dataclass(slots=True, kw_only=True)
-class Verified:
-    """What a run found in one child database."""
-
-    database: str
-    verified: int = 0
-    reopened: int = 0
-    kept: int = 0
-    more: bool = False
-    #: What done cascades wait for, beyond their grace period.
-    held: str = ""
-    unreachable: str = ""
-    #: Until when no work may begin (the setting `quiet_hours`), or "".
-    quiet: str = ""
 
 
 def verify(
@@ -80,6 +66,8 @@ def verify(
     the same error for each of them, and lets it wait or blocks it with the reason. A probe that met
     a lock is repeated soon. A probe that took too long is repeated for half as many cascades.
     """
+    if steps.is_step(database):
+        return proving.verify(database, seconds=seconds, interruptions=interruptions)
     done = Verified(database=relations.catalogue().database(database))
     done.quiet = pacing.quiet_reason(done.database)
     if done.quiet:

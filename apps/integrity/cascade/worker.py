@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,14 +22,16 @@ from django.db import Error
 from .. import conf, failpoints, relations
 from ..backends import connections
 from ..backends.batch_size import BatchSizes
+from ..conf import steps
 from ..control import circuit_breaker, identity, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import Origin, logger_of
 from ..failpoints import Failpoint
 from ..log import claims, outcomes, tallies
-from . import lease, live_check
+from . import erasing, lease, live_check
 from .blockers import Blocker, Fate, blocker_of, fate, reason_of, were_locked
+from .drained import Drained
 from .time_slice import TimeSlice
 
 if TYPE_CHECKING:
@@ -45,21 +46,6 @@ logger = logger_of("integrity.cascade")
 #: A failing claim may be bisected for this long after its time slice. The rest is tried again after
 #: other claims.
 BISECT_SECONDS = 5.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Drained:
-    """What a run did in one child database."""
-
-    database: str
-    finished: int = 0
-    kept: int = 0
-    failed: int = 0
-    rows: Counter[str] = field(default_factory=Counter)
-    more: bool = False
-    unreachable: str = ""
-    #: Until when no work may begin (the setting `quiet_hours`), or "".
-    quiet: str = ""
 
 
 def drain(
@@ -79,6 +65,10 @@ def drain(
     `owner` names the task that asks. Where it runs `again` (the broker delivered its message once
     more, because the process that had it died), it takes over at once what it had claimed.
     """
+    if steps.is_step(database):
+        return erasing.drain(
+            database, seconds=seconds, interruptions=interruptions, owner=owner, again=again
+        )
     database = relations.catalogue().database(database)
     interrupts = (*connections.CONNECTION_ERRORS, *interruptions)
     settings = conf.current()

@@ -156,7 +156,7 @@ def mixed(**_: Any) -> list[checks.CheckMessage]:
     """E019: queues share an exchange and a key, so a message to one reaches all of them."""
     if not uses_celery():
         return []
-    ours = {*queue_names(relations.catalogue().child_databases)}
+    ours = {*queue_names(relations.catalogue().places)}
     groups: dict[tuple[str, str], list[str]] = {}
     for name, address in addresses(option("TASK_QUEUES")):
         groups.setdefault(address, []).append(name)

@@ -9,6 +9,7 @@ from django.db import connections
 
 from .. import conf, relations
 from ..conf import pressure as options
+from ..conf.steps import is_step, without_steps
 from ..control import sampling
 from ..exceptions import InvalidSetting
 
@@ -25,13 +26,19 @@ def limited(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _faults() -> Iterator[tuple[str, str]]:
-    given, known = conf.current().pressure or {}, relations.catalogue().child_databases
+    given, known = conf.current().pressure or {}, relations.catalogue().places
     for alias in given:
         if alias not in known and alias != options.DEFAULT:
             hint = f"Known: {', '.join(known) or 'none'}."
-            yield f"INTEGRITY['pressure'] names {alias!r}, which is not a child database.", hint
+            yield (
+                f"INTEGRITY['pressure'] names {alias!r}, which is no child database or step.",
+                hint,
+            )
+        elif is_step(alias) and (wrong := {*given[alias]} - {"quiet_hours"}):
+            text = f"INTEGRITY['pressure'][{alias!r}] has {', '.join(sorted(wrong))}"
+            yield f"{text}; an erasure step has quiet_hours only.", "Remove the other options."
     hint = "Work on these databases is slowed down until this is corrected."
-    texts = (text for alias in known for text in _faults_of(alias))
+    texts = (text for alias in without_steps(known) for text in _faults_of(alias))
     yield from ((text, hint) for text in dict.fromkeys(texts))
 
 

@@ -118,7 +118,7 @@ def queued(**_: Any) -> list[checks.CheckMessage]:
         return []
     queues = option("TASK_QUEUES") or [option("TASK_DEFAULT_QUEUE") or "celery"]
     names = {getattr(queue, "name", queue) for queue in queues}
-    wanted = queue_names(relations.catalogue().child_databases)
+    wanted = queue_names(relations.catalogue().places)
     if not (missing := [name for name in wanted if name not in names]):
         return []
     misspelt = closest(missing[0], {*map(str, names)} - {*wanted})

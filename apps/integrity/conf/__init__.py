@@ -15,7 +15,7 @@ from django.core.signals import setting_changed
 from ..exceptions import InvalidSetting
 from ..exceptions.suggestions import unknown
 from . import pressure as pressures
-from . import values
+from . import steps, values
 from .fields import Fields
 
 #: What may record the deletions of a parent.
@@ -28,7 +28,7 @@ FOR_EVER = frozenset({"heartbeat_retention_days", "audit_retention_days"})
 WITH_STRUCTURE = frozenset(
     {
         *("capture", "scan_policy", "relations", "pressure", "ignored", "unconstrained"),
-        "deadline_days",
+        *("deadline_days", "steps"),
     }
 )
 #: What a scan may do with the orphans that it finds.
@@ -47,6 +47,7 @@ class Settings(Fields):
         values.refuse_unlisted(self.unconstrained)
         values.refuse_no_days(self.deadline_days)
         pressures.pressures(self.pressure)
+        steps.refuse_unusable(self.steps)
         for field in dataclasses.fields(self):
             if field.name in WITH_STRUCTURE:
                 continue
@@ -67,7 +68,10 @@ class Settings(Fields):
         if not (given := self.pressure):
             return pressures.NONE
         name = database if database in given else pressures.DEFAULT
-        return pressures.pressures({name: given[name]})[name] if name in given else pressures.NONE
+        if name not in given:
+            return pressures.NONE
+        limits = pressures.pressures({name: given[name]})[name]
+        return pressures.of_step(limits) if steps.is_step(database) else limits
 
     @property
     def uses_deadlines(self) -> bool:

@@ -37,6 +37,12 @@ class Fields:
     "off" is the first step to uninstall the app: deletes succeed and are not recorded, so the
     project itself has to remove rows in other databases that reference the deleted rows."""
 
+    steps: Mapping[str, Any] | None = None
+    """What erases outside the databases, by name, as in {"files": "shop.erasure.Files"}: the dotted
+    path of a subclass of `erasure.Step`, or a pair of that and a dictionary of its options. Each
+    has a queue of its own, as a child database has: `integrity.step.files`. See
+    [erase more than rows](../how-to/erase-more-than-rows.md)."""
+
     claim_keys: int = 1_000
     """The most cascades that a worker claims at once, and so the most keys in one statement."""
 

@@ -63,6 +63,11 @@ class Pressure:
 NONE = Pressure()
 
 
+def of_step(limits: Pressure) -> Pressure:
+    """Return the limits that an erasure step has of those: it has no rows, no replicas. Pure."""
+    return Pressure(quiet_hours=limits.quiet_hours)
+
+
 def pressures(given: object) -> dict[str, Pressure]:
     """Return the limits by alias. Raises `InvalidSetting`, which names the option and its value."""
     if given is None:

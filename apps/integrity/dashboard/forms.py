@@ -30,6 +30,10 @@ def _child_databases() -> list[tuple[str, str]]:
     return [(alias, alias) for alias in relations.catalogue().child_databases]
 
 
+def _places() -> list[tuple[str, str]]:
+    return [(place, place) for place in relations.catalogue().places]
+
+
 def _relations() -> list[tuple[str, str]]:
     return [(relation.label, relation.label) for relation in relations.catalogue().relations]
 
@@ -43,9 +47,9 @@ def _logs() -> list[tuple[str, str]]:
 
 
 class DatabaseForm(forms.Form):
-    """A child database and an optional reason."""
+    """A child database or an erasure step, and an optional reason."""
 
-    database = forms.ChoiceField(choices=_child_databases)
+    database = forms.ChoiceField(choices=_places)
     reason = forms.CharField(max_length=500, required=False)
 
 
@@ -145,7 +149,7 @@ class SearchForm(PageForm):
     reference = forms.CharField(max_length=200, required=False)
     state = forms.ChoiceField(choices=[("", "any"), *Shown.choices], required=False)
     database = forms.ChoiceField(
-        choices=lambda: [("", "any"), *_child_databases()], required=False, label="Child database"
+        choices=lambda: [("", "any"), *_places()], required=False, label="Child database"
     )
     age = forms.TypedChoiceField(
         choices=AGES, coerce=int, empty_value=None, required=False, label="Older than"

@@ -57,7 +57,7 @@ def first_due(
 ) -> QuerySet[Cascade]:
     """Return the first due cascade in those states of each of those child databases, or of all."""
     due = tables.cascades(using).filter(state__in=states, due_at__lte=ServerNow())
-    among = databases or relations.catalogue().child_databases
+    among = databases or relations.catalogue().places
     return first_rows(due.order_by("due_at", "pk"), among, 1)
 
 

@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 from ..backends.transactions import atomic, retried
 from ..models import Cascade
 from ..models.moments import ServerNow
-from . import outcomes, parts, scopes, tables
+from . import beside, outcomes, parts, scopes, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -140,4 +140,7 @@ def reopen_kept(deletions: Collection[int], *, using: str) -> list[int]:
         "reason": "",
         **dict.fromkeys(["kept", "kept_at", "acknowledged_at", "done_at", "ended_at", "scope"]),
     }
-    return parts.change_those(kept, deletions, changes, using)
+    reopened = parts.change_those(kept, deletions, changes, using)
+    if reopened:
+        beside.reopen_steps(reopened, using=using)
+    return reopened

@@ -156,9 +156,9 @@ def delay(claim: Claim, *, halved: bool = False) -> None:
     claimed(claim).update(due_at=again, **({"attempts": attempts} if halved else {}))
 
 
-def hold(claim: Claim, deletions: Collection[int]) -> int:
+def hold(claim: Claim, deletions: Collection[int], *, seconds: float = MOMENT_SECONDS) -> int:
     """Postpone the verification of done deletions for a moment; return their number."""
-    again = ServerNow() + dt.timedelta(seconds=MOMENT_SECONDS)
+    again = ServerNow() + dt.timedelta(seconds=seconds)
     return len(change(claim, deletions, {"due_at": again}))
 
 
@@ -182,19 +182,20 @@ def release(
     reason: str = "",
     failing: Mapping[str, str] | None = None,
     waits: bool = False,
+    seconds: float = MOMENT_SECONDS,
 ) -> None:
     """Put unfinished deletions back in the queue, with the rows changed so far.
 
     `rows` names the deletions and what was changed for each; without it, all of the claim are put
     back, with the rows that the claim has. The attempt is not counted. With a `reason` they wait
-    for `MOMENT_SECONDS` first; if the cause `waits` for an operator, for `probe_seconds`.
+    for so many `seconds` first; if the cause `waits` for an operator, for `probe_seconds`.
     `failing` is the reason for each relation whose rows are left.
     """
     if rows is None:
         rows = {deletion.id: deletion.rows for deletion in claim.deletions}
     if not rows:
         return
-    seconds = conf.current().probe_seconds if waits else MOMENT_SECONDS
+    seconds = conf.current().probe_seconds if waits else seconds
     with atomic(claim.using):
         whole = _with_progress(claim, rows)
         if not reason and conf.current().uses_deadlines:

@@ -39,13 +39,18 @@ def done_databases(*, using: str) -> tuple[frozenset[str], frozenset[str]]:
     With them come those in which one has to be verified now. One statement.
     """
     done = tables.cascades(using).filter(done_at__isnull=False).order_by("done_at")
-    first = first_rows(done, relations.catalogue().child_databases, 1)
+    first = first_rows(done, relations.catalogue().places, 1)
     due = claims.first_due([Cascade.State.DONE], using=using)
     columns = first.values_list("database", Value(0)), due.values_list("database", Value(1))
     found = list(columns[0].union(columns[1], all=True))
     return frozenset(alias for alias, _ in found), frozenset(
         alias for alias, is_due in found if is_due
     )
+
+
+def has_done(database: str, *, using: str) -> bool:
+    """Return whether some cascade there is done and not verified."""
+    return tables.cascades(using).filter(database=database, state=Cascade.State.DONE).exists()
 
 
 def due_done(

@@ -89,6 +89,23 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Finding',
+            fields=[
+                ('id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ('log', models.UUIDField()),
+                ('batch', models.BigIntegerField()),
+                ('deletion', models.BigIntegerField()),
+                ('step', ExactCharField(max_length=50)),
+                ('items', models.JSONField()),
+                ('size', models.PositiveIntegerField()),
+                ('erased_at', models.DateTimeField(blank=True, null=True)),
+                ('at', models.DateTimeField(db_default=ServerNow())),
+            ],
+            options={
+                'indexes': [models.Index(fields=['log', 'batch', 'step'], name='integrity_finding_batch'), models.Index(fields=['log', 'at'], name='integrity_finding_at')],
+            },
+        ),
+        migrations.CreateModel(
             name='Alarm',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),

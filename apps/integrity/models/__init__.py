@@ -1,7 +1,7 @@
-"""The tables of the app. They live in the parents' databases; `Identity` and `Tally` in all.
+"""The tables of the app. They live in the parents' databases; some in those of children, too.
 
-Each has one writer: `log` writes the deletion log and the tallies, `scan` the scans, `control` and
-`report` the other tables.
+These are `Identity`, `Tally` and `Finding`. Each table has one writer: `log` writes the deletion
+log, the tallies and the findings, `scan` the scans, `control` and `report` the other tables.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .deletions import (
     read_outcomes,
 )
 from .evidence import FailedAttempt, Scope
+from .findings import Finding
 from .outcome import CascadeState, DeletionState, InDatabase
 from .scans import Scan
 from .tallies import Tally
@@ -36,6 +37,7 @@ __all__ = [
     "Deletion",
     "DeletionState",
     "FailedAttempt",
+    "Finding",
     "Heartbeat",
     "Identity",
     "InDatabase",

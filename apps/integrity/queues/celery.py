@@ -89,7 +89,7 @@ def cascade_into(self: Task[..., None], database: str) -> None:
     """
     failpoints.hit(Failpoint.RECEIVED)
     with Attempts(INTERRUPTIONS) as attempts, _Publishing() as publishing:
-        for using in relations.catalogue().homes(relations.catalogue().database(database)):
+        for using in relations.catalogue().homes(relations.catalogue().place(database)):
             with attempts.on(using):
                 _dispatch_some(using, publishing, into=database)
         outcome = _work_once(

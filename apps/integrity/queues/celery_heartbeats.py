@@ -43,7 +43,7 @@ def consumed_by(app: Celery) -> Callable[[], list[str] | None]:
 
     It returns None until the worker has consumed one of them.
     """
-    ours, known = {*queue_names(relations.catalogue().child_databases)}, list[bool]()
+    ours, known = {*queue_names(relations.catalogue().places)}, list[bool]()
 
     def queues() -> list[str] | None:
         consumed = [*ours.intersection(app.amqp.queues.consume_from)]

@@ -18,7 +18,7 @@ logger = logger_of("integrity.celery_worker")
 
 def warn(app: Celery) -> None:
     """Log a line for each reason why this worker may get no messages of this app."""
-    ours = queue_names(relations.catalogue().child_databases)
+    ours = queue_names(relations.catalogue().places)
     consumed = {*app.amqp.queues.consume_from}
     for reason in (
         *of_queues(consumed, app.conf.task_default_queue, ours),

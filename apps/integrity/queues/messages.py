@@ -75,9 +75,9 @@ def _work(message: str) -> None:
                 with attempts.on(using):
                     _dispatch_all(using)
         return
-    aliases = {queue_for(alias): alias for alias in catalogue.child_databases}
+    aliases = {queue_for(alias): alias for alias in catalogue.places}
     if message not in aliases:
-        raise UnknownName("message", message, queue_names(catalogue.child_databases))
+        raise UnknownName("message", message, queue_names(catalogue.places))
     database, more = aliases[message], False
     with Attempts(()) as attempts:
         for using in catalogue.homes(database):

@@ -28,6 +28,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .. import conf, relations
+from ..conf.steps import without_steps
 from ..exceptions.loggers import logger_of
 from ..report import probes
 from ..routing import CONTROL, queue_for
@@ -127,7 +128,7 @@ def connect() -> None:
         settings = conf.current()
         if not settings.wakeups or not (settings.notify or celery):
             return
-        databases = relations.catalogue().databases_of(parent)
+        databases = without_steps(relations.catalogue().databases_of(parent))
         direct = databases if len(databases) <= DIRECT_MAX else ()
         if settings.notify:
             queues = map(queue_for, direct) if direct else [CONTROL]

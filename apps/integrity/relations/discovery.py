@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS
 
+from ..conf.steps import is_step
 from ..exceptions import UnknownName
 from . import crossing
 from .columns import columns
 from .content_types import ContentTypeKeys, UnknownHome
+from .places import Places
 from .relation import Field, Model, Relation, primary_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: The models of this app, in lower case, that child databases have a table of.
-IN_CHILDREN = frozenset({"identity", "tally"})
+IN_CHILDREN = frozenset({"identity", "tally", "finding"})
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalogue(Places):
     """All relations of the project, in the order of their labels."""
 
     relations: tuple[Relation, ...]
@@ -78,7 +80,7 @@ class Catalogue:
             for candidate in self.relations
             if candidate.policy.cascades
             and candidate.parent._meta.label == parent
-            and database in {None, *candidate.child_databases}
+            and database in {None, *self.places_along[candidate.label]}
             and relation in {"", candidate.label}
         )
 
@@ -97,7 +99,7 @@ class Catalogue:
         """Child database → parent and relation ("" for all of them) that cascade into it."""
         names: dict[str, set[tuple[str, str]]] = {}
         for relation in self.relations:
-            for alias in relation.child_databases if relation.policy.cascades else ():
+            for alias in self.places_along[relation.label] if relation.policy.cascades else ():
                 parent = relation.parent._meta.label
                 names.setdefault(alias, set()).update({(parent, ""), (parent, relation.label)})
         return {alias: frozenset(pairs) for alias, pairs in names.items()}
@@ -125,15 +127,16 @@ class Catalogue:
         """
         return any(
             candidate.parent._meta.label == parent
-            and database in {None, *candidate.child_databases}
+            and database in {None, *self.places_along[candidate.label]}
             and relation in {"", candidate.label}
             for candidate in self.relations
         )
 
     def databases_of(self, parent: str, relation: str = "") -> tuple[str, ...]:
-        """Return the child databases into which a deletion of `parent` cascades."""
+        """Return the places into which a deletion of `parent` cascades: databases, then steps."""
         children = self.children_of(parent, relation=relation)
-        return _unique(alias for child in children for alias in child.child_databases)
+        every = _unique(place for child in children for place in self.places_along[child.label])
+        return tuple(sorted(every, key=is_step))
 
     def homes(self, database: str, log: str | None = None) -> tuple[str, ...]:
         """Return the databases of the parents whose keys that child database holds.
@@ -143,7 +146,8 @@ class Catalogue:
         return _unique(
             home
             for relation in self.relations
-            if database in relation.child_databases and log in {None, *relation.parent_databases}
+            if database in self.places_along[relation.label]
+            and log in {None, *relation.parent_databases}
             for home in relation.parent_databases
         )
 

@@ -131,7 +131,7 @@ def _levels(field: ForeignKey, path: tuple[Model, ...]) -> Iterator[tuple[Model,
     for private in model._meta.private_fields:
         if hasattr(private, "bulk_related_objects"):
             yield model, f"{model._meta.label} has a generic relation"
-    for key in _referring(model):
+    for key in referring(model):
         policy = policy_of(key)
         if policy.by_database:
             continue  # Django loads none of these rows, and sends no signals for them
@@ -182,7 +182,7 @@ def _followed(field: ForeignKey) -> Iterator[tuple[ForeignKey, Policy]]:
     Below rows that the database deletes, Django follows none: only the database's own are left.
     """
     by_database = policy_of(field).by_database
-    for key in _referring(field.model):
+    for key in referring(field.model):
         policy = policy_of(key)
         if policy is Policy.DO_NOTHING or databases_for(key.model) != databases_for(field.model):
             continue
@@ -205,7 +205,7 @@ def database_default(field: ForeignKey) -> Any:
     return models.NOT_PROVIDED if hasattr(default, "resolve_expression") else default
 
 
-def _referring(model: Model) -> list[ForeignKey]:
+def referring(model: Model) -> list[ForeignKey]:
     """Return the keys that Django's Collector follows from `model`."""
     candidates: Iterable[Any] = get_candidate_relations_to_delete(model._meta)
     keys = [candidate.field for candidate in candidates]

@@ -46,7 +46,7 @@ def database_rows(logs: Mapping[str, LogFigures]) -> tuple[list[DatabaseRow], li
         for entry in unknown_among(using, log.small.children, log.work.open_names)
     ]
     reasons = {entry["name"]: entry["reason"] for entry in unknown if entry["kind"] == Kind.ALIAS}
-    aliases = dict.fromkeys([*relations.catalogue().child_databases, *reasons])
+    aliases = dict.fromkeys([*relations.catalogue().places, *reasons])
     groups = by_database(group for log in logs.values() for group in log.work.groups)
     children = dict[str, list[ChildDatabase]]()
     for child in (child for log in logs.values() for child in log.small.children):

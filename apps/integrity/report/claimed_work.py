@@ -112,7 +112,7 @@ def _claims(using: str) -> tuple[list[Claimed], bool]:
     A claim is due when its lease ends, so claims are the first of what is due later. Backoffs may
     be among them, so it looks at `limits.PAGE_CASCADES` at most.
     """
-    known = sorted({*relations.catalogue().child_databases, *names.open_databases(using=using)})
+    known = sorted({*relations.catalogue().places, *names.open_databases(using=using)})
     later = Q(state__in=Cascade.CLAIMABLE, due_at__gt=ServerNow())
     rows = tables.cascades(using).filter(later).order_by("due_at")
     most = limits.PAGE_CASCADES // max(1, len(known)) + 1

@@ -173,7 +173,7 @@ def _cascades(
 
 
 def _of_each(rows: QuerySet[Cascade], database: str, using: str) -> tuple[list[_Row], bool]:
-    known = {*relations.catalogue().child_databases, *names.open_databases(using=using)}
+    known = {*relations.catalogue().places, *names.open_databases(using=using)}
     databases = [database] if database else sorted(known)
     most = _most() // max(1, len(databases)) + 1
     picked = first_rows(rows, databases, most, *COLUMNS)

@@ -27,7 +27,7 @@ def guess(kind: str, name: str, using: str) -> str:
     catalogue = relations.catalogue()
     children = [relation.child._meta.label for relation in catalogue.relations]
     names = {
-        "alias": [*catalogue.child_databases],
+        "alias": [*catalogue.places],
         "model": list(dict.fromkeys([*catalogue.parents, *children])),
         "relation": [*catalogue.by_label],
     }[kind]

@@ -75,10 +75,10 @@ def _health() -> Health:
     for using in catalogue.log_databases:
         try:
             connections.reach(using)
-            seen.append(_seen(using, catalogue.child_databases))
+            seen.append(_seen(using, catalogue.places))
         except (DatabaseUnreachable, Error):
             silent.append(using)
-    return judged(seen, catalogue.child_databases if seen else (), silent)
+    return judged(seen, catalogue.places if seen else (), silent)
 
 
 #: Shared by all probes of this process.

@@ -64,7 +64,7 @@ def unknown_among(using: str, children: Iterable[ChildDatabase], seen: OpenNames
     """Return those of the names in open work, and of the paused databases, that are unknown."""
     catalogue, (names, databases, places) = relations.catalogue(), seen
     paused = {row.alias for row in children if row.paused_at is not None}
-    aliases = {*databases, *paused, *(alias for _, alias in places)} - {*catalogue.child_databases}
+    aliases = {*databases, *paused, *(alias for _, alias in places)} - {*catalogue.places}
     stranded = strandings(catalogue, names, databases)
     scanned = [("", label) for label, _ in sorted(places)]
     entries = [_entry(Kind.ALIAS, name, using, _cascades(name, using)) for name in sorted(aliases)]
@@ -125,7 +125,7 @@ def strandings(catalogue: Catalogue, names: Sequence[Name], databases: Sequence[
     return [
         alias
         for alias in databases
-        if alias in catalogue.child_databases
+        if alias in catalogue.places
         and all(catalogue.knows(parent) for parent, _ in names)
         and not any(catalogue.knows(parent, alias, relation) for parent, relation in names)
     ]

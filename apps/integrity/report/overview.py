@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import relations
 from ..backends import clocks
 from ..backends.first_rows import first_rows
+from ..conf.steps import without_steps
 from ..control import circuit_breaker
 from ..log import suspects
 from ..models import Cascade, Deletion
@@ -71,8 +72,8 @@ def collect_overview() -> Overview:
     scanned = [row for tables in small.values() for row in tables.scans]
     suspected = {using: suspected_keys(using, small[using].scans) for using in logs}
     ages = _orphan_ages(scanned, logs)
-    cards = _cards(catalogue.child_databases, small)
-    answering = [card["database"] for card in cards if not card["unreachable"]]
+    cards = _cards(catalogue.places, small)
+    answering = without_steps(card["database"] for card in cards if not card["unreachable"])
     probed = probes.current(answering)
     with_silences(cards, probed.databases)
     figures = Figures(

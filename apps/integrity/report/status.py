@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from .. import relations
+from ..conf.steps import without_steps
 from ..control import circuit_breaker
 from . import probes
 from .backlog import LogFigures, database_rows, with_silences
@@ -59,9 +60,9 @@ def collect_status(*, probe: bool = False) -> Status:
     processes = [row for using in logs for row in heartbeats_in(using)]
     figures = {using: LogFigures.of(using) for using in logs}
     rows, unknown = database_rows(figures)
-    answering = [
+    answering = without_steps(
         row["database"] for row in rows if not row["unreachable"] and row["state"] != "unknown"
-    ]
+    )
     answers = probes.current(answering if probe else (), wait=PROBE_SECONDS if probe else 0.0)
     with_silences(rows, answers.databases)
     scans = [

@@ -133,9 +133,7 @@ def work_of(using: str) -> Work:
         clocks.age(Min("recorded_at")),
         ServerNow() - dt.timedelta(seconds=RATE_SECONDS),
     )
-    lately = cascades.filter(
-        database__in=relations.catalogue().child_databases, done_at__gte=a_while_ago
-    )
+    lately = cascades.filter(database__in=relations.catalogue().places, done_at__gte=a_while_ago)
     scans = Scan.objects.using(using).filter(Scan.IS_OPEN)
     rows = open_groups(cascades.filter(ended_at__isnull=True), parent=PARENT, relation=RELATION)
     rows = rows.union(

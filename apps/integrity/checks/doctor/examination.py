@@ -56,7 +56,7 @@ def examine(broker: brokers.Broker | None) -> list[verdicts.Check]:
     checks.append(brokers.broker(broker))
     sound = {check.name.partition(" ")[2] for check in tables if check.ok}
     if broker and not (broker.unreachable or broker.eager):
-        names = queue_names(catalogue.child_databases)
+        names = queue_names(catalogue.places)
         consumers = _consumers(broker, [alias for alias in logs if alias in sound])
         checks += [brokers.queue(name, consumers, names) for name in names]
     checks += [verdicts.trigger(a, triggers.faults(a)) for a in triggers.databases() if a in sound]

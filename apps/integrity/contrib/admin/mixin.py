@@ -19,6 +19,7 @@ from django.utils.html import format_html
 
 from ... import relations
 from ...capture import stating
+from ...conf.steps import without_steps
 from ...dashboard import permissions
 from ...exceptions import ChildDatabaseUnavailable, InvalidKey
 from ...exceptions.redaction import plain
@@ -138,7 +139,7 @@ class CrossDatabaseAdminMixin(Mixed):
     def _tell(
         self, request: HttpRequest, keys: Sequence[Any], newest: dict[str, int] | None
     ) -> None:
-        databases = relations.catalogue().databases_of(self._parent._meta.label)
+        databases = without_steps(relations.catalogue().databases_of(self._parent._meta.label))
         if not databases:
             return
         ids = recorded.recorded_since(newest, self._parent, keys)

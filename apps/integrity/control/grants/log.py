@@ -22,6 +22,7 @@ from ...models import (
     ChildDatabase,
     Deletion,
     FailedAttempt,
+    Finding,
     Heartbeat,
     Identity,
     Scan,
@@ -65,6 +66,7 @@ WORKER: dict[Model, tuple[Privilege, ...]] = {
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
     Tally: (SELECT, INSERT, UPDATE, DELETE),
+    Finding: (SELECT, INSERT, UPDATE, DELETE),
     ChildDatabase: (SELECT, INSERT, UPDATE),
     Heartbeat: (SELECT, INSERT, UPDATE, DELETE),
     Alarm: (SELECT, INSERT, DELETE),
@@ -92,6 +94,7 @@ WORKED: dict[Model, frozenset[str]] = {
     Deletion: frozenset({"batch", "cancelled_at", "reason", "deadline"}),
     Suspect: frozenset({"fence"}),
     Tally: frozenset({"counts", "keys", "targets", "at"}),
+    Finding: frozenset({"erased_at"}),
     FailedAttempt: frozenset({"deletions", "at"}),
 }
 #: The columns that buttons change, for tables in which a worker changes more.

@@ -62,7 +62,7 @@ def run(
 ) -> Result:
     """Drain the databases; with `forever`, work until a signal stops the process."""
     catalogue = relations.catalogue()
-    databases = [catalogue.database(database)] if database else list(catalogue.child_databases)
+    databases = [catalogue.place(database)] if database else list(catalogue.places)
     if forever:
         worker = in_process.Worker(databases, progress=terminal.progress)
         worker.run()

@@ -31,7 +31,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(_terminal: Terminal, *, database: str, reason: str, **_: object) -> Result:
     """Pause the database in every log. The audit log records it."""
     catalogue = relations.catalogue()
-    alias = catalogue.database(database)
+    alias = catalogue.place(database)
     changed = sum(
         actions.pause(alias, actor=actor(), reason=reason, using=using)
         for using in catalogue.log_databases

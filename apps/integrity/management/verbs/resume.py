@@ -52,7 +52,8 @@ def run(
 ) -> Result:
     """Resume the database in every log. The audit log records it."""
     catalogue = relations.catalogue()
-    alias = catalogue.database(database)
+    accepts = accept_identity or accept_restore
+    alias = catalogue.database(database) if accepts else catalogue.place(database)
     changed = sum(
         actions.resume(
             alias,
