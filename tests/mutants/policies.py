@@ -42,8 +42,8 @@ MUTATIONS = (
         "unknown-policy-cascades",
         "G2: a cascade deletes rows whose policy is unknown",
         STRATEGIES,
-        "    require_usable(node.field, node.label, using)\n    if node.below:",
-        "    if node.below:",
+        "    require_usable(node.field, node.label, using)\n    if gatherer :=",
+        "    if gatherer :=",
         (f"{T_WRAPPED_POLICIES}::TestUnknown",),
     ),
     Mutation(

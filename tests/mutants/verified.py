@@ -175,7 +175,7 @@ MUTATIONS = (
         "verified-although-nothing-was-probed",
         "G12: a cascade is verified although no relation of it is cascaded any more",
         DISCOVERY,
-        "relation.child_databases if relation.policy.cascades else ()",
+        "self.places_along[relation.label] if relation.policy.cascades else ()",
         "relation.child_databases",
         (f"{T_ATTACKS_LOG}::TestNoPolicy::test_it_is_never_verified",),
     ),

@@ -32,6 +32,7 @@ WRITERS = {
     "Heartbeat": ("control/heartbeats.py", "control/retention.py"),
     "Identity": ("control/identity.py",),
     "Tally": ("log/tallies.py", *LOG_BACKENDS),
+    "Finding": ("log/findings.py",),
     "Scan": ("scan/scan_row.py",),
     "Scope": ("log/scopes.py",),
     "Alarm": ("report/alarms.py",),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..backends.batch_size import BatchSize
     from ..relations.plan import Node, Plan
-    from .gathering import Gatherer
+    from .gatherer import Gatherer
     from .walks import Walk
 
 #: Rows changed, for each label and key.

@@ -65,8 +65,11 @@ class LiveClaim:
 
     def __init__(self, claim: Claim, *, checked: LiveClaim | None = None) -> None:
         """Take the claim; `checked` has checked the same parents, for all of its deletions."""
+        catalogue = relations.catalogue()
         self.claim = claim
-        self.parent = relations.catalogue().parent(claim.parent)
+        self.parent = catalogue.parent(claim.parent)
+        #: Relation → models whose rows erasure steps have to be asked about.
+        self.covered = catalogue.covered
         self.pk = primary_key(self.parent)
         self.relations = tuple(map(with_content_type, relations_of(claim)))
         self.deletions = {deletion.id: deletion for deletion in claim.deletions}

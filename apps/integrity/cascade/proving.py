@@ -149,7 +149,7 @@ class _Proof:
             pending = [pk for pk in pending if pk > max(by_deletion)]
 
     def _probe_all(self, by_deletion: Mapping[int, Sequence[Finding]]) -> None:
-        """Probe the deletions in groups, in other ones each time: none is held by its neighbours."""
+        """Probe the deletions in groups, others each time: none is held by its neighbours."""
         self.later |= {
             pk for pk, rows in by_deletion.items() if any(row.erased_at is None for row in rows)
         }

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from .. import conf, failpoints, relations
+from .. import conf, failpoints
 from ..backends.batch_size import timed
 from ..backends.connections import given_up
 from ..backends.errors import Trouble, trouble_of
@@ -34,7 +34,7 @@ from ..failpoints import Failpoint
 from ..log import findings
 from . import walks
 from .allowance import Left, allowance
-from .gathering import Gatherer
+from .gatherer import Gatherer
 from .strategies import STEP_FUNCTIONS, require_asked
 from .trees import TooManyLeaves
 
@@ -155,7 +155,7 @@ class Steps:
         """Return the walk of the next step, after one that left rows; None if an index leads on."""
         if self.walk is not None:
             return None if self.walk.over else self.walk
-        if relations.catalogue().covering(relation):
+        if relation.label in live.covered:
             return None  # it would delete rows that no erasure step was asked about
         keys, database = list(live.gone_keys(relation, fresh=False)), self.database
         if len(keys) != 1 or self.skip_locked or relation.label in self.roots_most:
@@ -199,7 +199,7 @@ class Steps:
             _require_gone(live, done)
             checked = time.monotonic()
             self.progress.write([(one.counts, one.part.owners) for one in done])
-            if found := [row for one in done for row in one.found(live.claim)]:
+            if live.covered and (found := [row for one in done for row in one.found(live.claim)]):
                 findings.write(found, database=database)
             failpoints.hit(Failpoint.REMOVED)
         # Without the check: a slow database of parents must not make the steps here smaller.
@@ -212,8 +212,8 @@ class Steps:
 
     def _changed(self, live: LiveClaim, part: Part) -> Done:
         """Change rows along one relation, in the transaction of the step."""
-        label, covered = part.relation.label, relations.catalogue().covering(part.relation)
-        gatherer = Gatherer(part.relation, self.database) if covered else None
+        label, covered = part.relation.label, live.covered.get(part.relation.label)
+        gatherer = Gatherer(covered, self.database) if covered else None
         allowed = allowance(
             part.plan,
             self.batch_sizes[label],

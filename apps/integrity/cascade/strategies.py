@@ -23,7 +23,7 @@ from ..relations.keys import from_stored
 from ..relations.plan import Strategy, replacement
 from ..relations.stored import with_keys
 from .allowance import Left
-from .gathering import collect_gathering, delete_gathering
+from .gathering import delete_gathering
 from .trees import delete_trees
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..relations.plan import Node
     from ..relations.relation import ForeignKey
     from .allowance import Allowance, Counts, StepResult
-    from .gathering import Gatherer
+    from .gatherer import Gatherer
 
 
 class StepFunction(Protocol):
@@ -66,8 +66,8 @@ def _set_based(
 ) -> StepResult:
     """Delete rows of `keys`, and what refers to them."""
     require_usable(node.field, node.label, using)
-    if allowed.gatherer is not None:
-        return delete_gathering(backend, node, keys, allowed, using=using)
+    if gatherer := allowed.gatherer:
+        return delete_gathering(backend, node, keys, allowed, gatherer, using=using)
     if node.below:
         return delete_trees(backend, node, keys, allowed, using=using, skip_locked=skip_locked)
     if allowed.walk is not None:
@@ -121,12 +121,15 @@ def _collect(
             with_keys(pk, [root for root, root_key in roots.items() if root_key == key])
         )
         collector = Collector(using=using, origin=rows)
-        if gatherer is None:
-            collector.collect(rows)
-            with contained():
-                deleted = collector.delete()[1]
+        numbers = Counter[Any]()
+        if gatherer:
+            numbers = gatherer.collect(collector, rows, key)
         else:
-            deleted = collect_gathering(collector, rows, key, gatherer)
+            collector.collect(rows)
+        with contained():
+            deleted = collector.delete()[1]
+        if gatherer:
+            gatherer.require_gone(collector, numbers, deleted)
         for label, number in deleted.items():
             counts[node.label if label == model._meta.label else label][key] += number
 

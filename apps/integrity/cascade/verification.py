@@ -31,7 +31,6 @@ from ..backends.barriers import BarrierState, describe_blocker, state_of
 from ..backends.connections import CONNECTION_ERRORS, given_up, watched
 from ..backends.errors import Trouble, database_of, trouble_of, words_of
 from ..backends.transactions import atomic
-from ..conf import steps
 from ..control import circuit_breaker, identity, pacing, refusals, restores
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
@@ -66,9 +65,10 @@ def verify(
     the same error for each of them, and lets it wait or blocks it with the reason. A probe that met
     a lock is repeated soon. A probe that took too long is repeated for half as many cascades.
     """
-    if steps.is_step(database):
+    catalogue = relations.catalogue()
+    if database in catalogue.along_steps:
         return proving.verify(database, seconds=seconds, interruptions=interruptions)
-    done = Verified(database=relations.catalogue().database(database))
+    done = Verified(database=catalogue.database(database))
     done.quiet = pacing.quiet_reason(done.database)
     if done.quiet:
         return done

@@ -22,7 +22,6 @@ from django.db import Error
 from .. import conf, failpoints, relations
 from ..backends import connections
 from ..backends.batch_size import BatchSizes
-from ..conf import steps
 from ..control import circuit_breaker, identity, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
@@ -65,11 +64,12 @@ def drain(
     `owner` names the task that asks. Where it runs `again` (the broker delivered its message once
     more, because the process that had it died), it takes over at once what it had claimed.
     """
-    if steps.is_step(database):
+    catalogue = relations.catalogue()
+    if database in catalogue.along_steps:
         return erasing.drain(
             database, seconds=seconds, interruptions=interruptions, owner=owner, again=again
         )
-    database = relations.catalogue().database(database)
+    database = catalogue.database(database)
     interrupts = (*connections.CONNECTION_ERRORS, *interruptions)
     settings = conf.current()
     deadline = time.monotonic() + (settings.run_seconds if seconds is None else seconds)

@@ -91,14 +91,18 @@ def sizes(rows: QuerySet[Finding], deletions: Collection[int]) -> Counter[int]:
 
 def forget_erased(rows: QuerySet[Finding], deletions: Collection[int]) -> int:
     """Let what was found for those deletions be erased again; return the number of findings."""
-    return mine(rows, deletions).update(erased_at=None)
+    pks = mine(rows, deletions).values_list("pk", flat=True)
+    again = Finding.objects.using(rows.db).filter(pk__in=[*pks])
+    return again.update(erased_at=None)
 
 
 def remove(rows: QuerySet[Finding], deletions: Collection[int]) -> int:
     """Remove the findings of those deletions: they are proven. See Note [Until it is proven]."""
     if not deletions:
         return 0
-    return int(mine(rows, deletions)._raw_delete(rows.db))
+    pks = [*mine(rows, deletions).values_list("pk", flat=True)]
+    proven = Finding.objects.using(rows.db).filter(pk__in=pks)
+    return int(proven._raw_delete(rows.db)) if pks else 0
 
 
 def purge(database: str, *, log: UUID, using: str) -> int:
@@ -108,4 +112,5 @@ def purge(database: str, *, log: UUID, using: str) -> int:
     found = dict(rows.order_by("at").values_list("pk", "batch")[:ROWS])
     known = known_in(using, found.values())
     gone = [pk for pk, batch in found.items() if batch not in known]
-    return int(rows.filter(pk__in=gone)._raw_delete(database)) if gone else 0
+    removed = rows.filter(pk__in=gone)
+    return int(removed._raw_delete(database)) if gone else 0

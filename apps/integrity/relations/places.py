@@ -39,20 +39,20 @@ class Places:
             steps.place_of(name): frozenset(
                 relation.label
                 for relation in self.relations
-                if any(name in names for names in self.covering(relation).values())
+                if any(name in names for names in self.covered.get(relation.label, {}).values())
             )
             for name in conf.current().steps or ()
         }
 
-    def covering(self, relation: Relation) -> Covering:
-        """Return the models that steps cover among those whose rows go along the relation."""
-        if not conf.current().steps:
-            return {}
-        known: dict[str, Any] = relation.derived
-        if "covering" not in known:
-            known["covering"] = removed.covering(relation, self.derived)
-        found: Covering = known["covering"]
-        return found
+    @functools.cached_property
+    def covered(self) -> dict[str, Covering]:
+        """Label → the models that steps cover among those whose rows go along that relation."""
+        names = [*(conf.current().steps or ())]
+        found = {
+            one.label: removed.covering(one, names, self.derived)
+            for one in (self.relations if names else ())
+        }
+        return {label: models for label, models in found.items() if models}
 
     def step(self, place: str) -> Step:
         """Return the erasure step whose cascades are in that place."""

@@ -12,7 +12,7 @@ from .policies import Policy, policy_of
 from .relation import Model, concrete
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ..erasure import Step
@@ -59,11 +59,8 @@ def step_named(name: str, known: dict[Any, Any]) -> Step:
     return found
 
 
-def covering(relation: Relation, known: dict[Any, Any]) -> Covering:
-    """Return the models that steps cover among those whose rows go along the relation."""
-    names = [*(conf.current().steps or ())]
-    if not names:
-        return {}
+def covering(relation: Relation, names: Sequence[str], known: dict[Any, Any]) -> Covering:
+    """Return the models that those steps cover among those whose rows go along the relation."""
     covered = {
         model: tuple(name for name in names if step_named(name, known).covers(model))
         for model in models_removed(relation)

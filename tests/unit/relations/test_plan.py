@@ -167,4 +167,4 @@ def test_every_strategy_is_that_of_some_relation() -> None:
 
 
 def test_a_model_that_nothing_refers_to_is_a_leaf() -> None:
-    assert plan._referring(Comment) == []
+    assert plan.referring(Comment) == []
