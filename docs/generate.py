@@ -46,6 +46,7 @@ API = {
     "capture": ("record", "because", "pending"),
     "reading": ("alive", "AliveQuerySet", "validate_on_save"),
     "declared": ("Relation",),
+    "erasure": ("Step", "Found"),
     "signals": (
         *("deletion_recorded", "cascade_finished", "orphan_found"),
         *("alarm_raised", "alarm_cleared"),

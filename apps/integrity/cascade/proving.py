@@ -26,6 +26,7 @@ from .verified import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from ..backends.connections import Interrupts
     from ..erasure import Item
@@ -60,6 +61,7 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
             done.database, now=None, using=using, limit=conf.current().claim_keys, log=log
         )
         if claim is None:
+            _purge(using, log)
             break
         proof = _Proof(claim, deadline, interrupts)
         proof.read()
@@ -70,6 +72,13 @@ def _verify_log(using: str, deadline: float, done: Verified, interrupts: Interru
     waiting = proofs.has_done(done.database, using=using)
     if held or not waiting:
         circuit_breaker.write_held_reason(done.database, held, using=using)
+
+
+def _purge(using: str, log: UUID) -> None:
+    """Remove old findings of deletions that the log has no more, where a database answers."""
+    for database in relations.catalogue().child_databases:
+        with isolated(f"removing old findings in {database}", passing=()), tolerated(database):
+            findings.purge(database, log=log, using=using)
 
 
 def _settle(proof: _Proof, done: Verified) -> str:
@@ -199,6 +208,7 @@ class _Proof:
             logger.error("%s: a probe failed: %s%s", self.claim.database, reason, origin_of(error))  # noqa: TRY400 (quotes items)
             self.why = f"its probe fails: {reason}"
             return Found.UNKNOWN
-        if found is Found.UNKNOWN:
-            self.why = self.why or UNTOLD
-        return found if isinstance(found, Found) else Found.UNKNOWN
+        if found in {Found.NONE, Found.SOME}:
+            return found
+        self.why = self.why or UNTOLD
+        return Found.UNKNOWN

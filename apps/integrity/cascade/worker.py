@@ -22,12 +22,13 @@ from django.db import Error
 from .. import conf, failpoints, relations
 from ..backends import connections
 from ..backends.batch_size import BatchSizes
+from ..conf.steps import is_step
 from ..control import circuit_breaker, identity, pacing
 from ..exceptions import DatabaseHindered
 from ..exceptions.failures import isolated
 from ..exceptions.loggers import Origin, logger_of
 from ..failpoints import Failpoint
-from ..log import claims, outcomes, tallies
+from ..log import beside, claims, outcomes, tallies
 from . import erasing, lease, live_check
 from .blockers import Blocker, Fate, blocker_of, fate, reason_of, were_locked
 from .drained import Drained
@@ -73,7 +74,7 @@ def drain(
     interrupts = (*connections.CONNECTION_ERRORS, *interruptions)
     settings = conf.current()
     deadline = time.monotonic() + (settings.run_seconds if seconds is None else seconds)
-    run = _Run(Drained(database=database), deadline, interrupts, settings)
+    run = _Run(Drained(database=database), deadline, interrupts, settings, catalogue.along_steps)
     run.done.quiet = pacing.quiet_reason(database)
     if run.done.quiet:
         return run.done
@@ -87,6 +88,12 @@ def drain(
     return run.done
 
 
+def steps_of(claim: Claim) -> list[str]:
+    """Return where the erasure steps of the claim's deletions have their cascades."""
+    places = relations.catalogue().databases_of(claim.parent, claim.relation)
+    return [place for place in places if is_step(place)]
+
+
 @dataclass(slots=True)
 class _Run:
     """Claims of one child database at work, one after the other; `done` is what came of it."""
@@ -95,6 +102,8 @@ class _Run:
     deadline: float
     interrupts: Interrupts
     settings: conf.Settings
+    #: Where the project's erasure steps have their cascades.
+    steps: Collection[str]
     #: Those of the log at hand.
     batch_sizes: BatchSizes = field(init=False)
     pacer: pacing.Pacer = field(init=False)
@@ -131,6 +140,8 @@ class _Run:
                 if claim is None:
                     return
                 failpoints.hit(Failpoint.CLAIMED)
+                if self.steps and (places := steps_of(claim)):
+                    beside.add_missing(claim, places)
                 self.until = min(self.deadline, time.monotonic() + settings.turn_seconds)
                 with lease.renewed(claim, lease_seconds=settings.lease_seconds):
                     self.work(claim, skip_locked=were_locked(claim))

@@ -20,7 +20,7 @@ from ..backends.rights import may_delete
 from ..backends.transactions import retried
 from ..exceptions import DatabaseHindered, DatabaseUnreachable
 from ..exceptions.failures import isolated
-from ..log import deletions, failures, tallies
+from ..log import deletions, failures, findings, tallies
 from ..models import Audit, Heartbeat
 from ..models.moments import ServerNow
 from . import heartbeats, identity
@@ -98,7 +98,9 @@ def purge_tallies(*, using: str) -> int:
         with contextlib.suppress(DatabaseUnreachable):
             reach(database)
             if tallies.is_kept_in(database):
-                removed += tallies.purge(database, log=identity.of_log(using), using=using)
+                log = identity.of_log(using)
+                removed += tallies.purge(database, log=log, using=using)
+                findings.purge(database, log=log, using=using)
     return removed
 
 

@@ -6,6 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.db.models import Q
+
+from ..backends.transactions import atomic, retried
 from ..conf.steps import PREFIX
 from ..models import Cascade
 from ..models.moments import ServerNow
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The shortest and the longest wait for rows that are not gone yet, in seconds.
 WAIT_SECONDS, WAIT_SECONDS_MAX = 1.0, 60.0
+#: How the reason begins of a step's cascade that waits for its rows.
+WAITS = "waits until rows are gone and verified in"
 #: A wait lasts for this share of the time that the rows have taken so far.
 WAIT_SHARE = 0.25
 
@@ -34,7 +39,7 @@ class Wait:
     def reason(self) -> str:
         """Return why it waits, in a line. Pure."""
         states = (f"{database} ({state})" for database, state in sorted(self.databases.items()))
-        return f"waits until rows are gone and verified in {', '.join(states)}"
+        return f"{WAITS} {', '.join(states)}"
 
 
 def unended(claim: Claim) -> dict[int, Wait]:
@@ -67,6 +72,70 @@ def _seconds(
     if state == Cascade.State.DONE and due_at is not None and due_at > now:
         return (due_at - now).total_seconds() + WAIT_SECONDS / 4
     return min(max(wait, WAIT_SECONDS), WAIT_SECONDS_MAX)
+
+
+def waiting(places: Collection[str], *, using: str) -> int:
+    """Return how many deletions wait in steps for nothing but the proof that their rows are gone.
+
+    Cascades whose rows are held up by anything else are not counted.
+    """
+    rows = tables.cascades(using).filter(
+        database__in=sorted(places), state=Cascade.State.WAITING, reason__startswith=WAITS
+    )
+    held_up = Q(reason__contains="(blocked)") | Q(reason__contains="(waiting)")
+    return sum(rows.exclude(held_up).values_list("size", flat=True))
+
+
+@retried
+def add_missing(claim: Claim, places: Collection[str]) -> int:
+    """Add cascades of steps that the claim's batches lack; return deletions times places.
+
+    A process that did not know the step yet, during a deploy, may have made the batches. Call it
+    before the claim removes rows: what is found of them needs somebody who erases it. One
+    statement, unless some are missing.
+    """
+    if not (lacking := _lacking(claim, places)):
+        return 0
+    with atomic(claim.using):
+        of_batches = tables.cascades(claim.using).filter(
+            tables.id_in("batch", claim.batches, claim.using)
+        )
+        # Two databases of a batch may find it missing at the same time.
+        beside = [*tables.locked(of_batches.order_by("pk"), claim.using, skip_locked=False)]
+        lacking = _lacking(claim, places)
+        recorded = {one.batch: (one.recorded_at, one.dispatched_at) for one in beside}
+        tables.cascades(claim.using).bulk_create(
+            Cascade(
+                batch=batch,
+                database=place,
+                parent=claim.parent,
+                relation=claim.relation,
+                deletions=ids,
+                size=len(ids),
+                due_at=ServerNow(),
+                recorded_at=recorded[batch][0],
+                dispatched_at=recorded[batch][1],
+            )
+            for (batch, place), ids in lacking.items()
+            if batch in recorded
+        )
+    return sum(map(len, lacking.values()))
+
+
+def _lacking(claim: Claim, places: Collection[str]) -> dict[tuple[int, str], list[int]]:
+    """Return batch and place → the claim's deletions that no cascade there holds."""
+    rows = tables.cascades(claim.using).filter(
+        tables.id_in("batch", claim.batches, claim.using), database__in=sorted(places)
+    )
+    held: dict[str, set[int]] = {place: set() for place in places}
+    for place, deletions in rows.values_list("database", "deletions"):
+        held[place].update(deletions)
+    lacking: dict[tuple[int, str], list[int]] = {}
+    for one in claim.deletions:
+        for place in places:
+            if one.id not in held[place]:
+                lacking.setdefault((one.batch, place), []).append(one.id)
+    return {key: sorted(ids) for key, ids in lacking.items()}
 
 
 def reopen_steps(deletions: Collection[int], *, using: str) -> list[int]:

@@ -15,6 +15,7 @@ from .. import relations
 from ..backends import connections, missing_tables, visibility
 from ..backends.bounded import timed_read
 from ..backends.lookups import existing, target_values
+from ..conf.steps import place_of
 from ..exceptions import DatabaseUnreachable, FilteredRead, MissingContentType
 from ..exceptions.redaction import plain, reason_of_error
 from ..log import suspects
@@ -27,7 +28,7 @@ from ..relations.policies import policy_of
 from ..scan import recheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..relations import Model, Relation
     from ..relations.plan import Node
@@ -63,6 +64,27 @@ def preview_of(model: str, key: str) -> list[Effect]:
         for database in relation.child_databases:
             effects += effects_along(relation, database, values, seen)
     return effects
+
+
+def steps_of(model: str, effects: Iterable[Effect]) -> dict[str, int]:
+    """Return the place of each erasure step → the rows of the effects that it would be asked about.
+
+    How much it would erase is known only when it has been asked.
+    """
+    catalogue, asked = relations.catalogue(), Counter[str]()
+    parent = catalogue.parent(model)
+    names = {
+        node.label: names
+        for one in catalogue.relations
+        if one.parent is parent and (covered := catalogue.covered.get(one.label))
+        for node in plan_for(one).root.all
+        if not node.update
+        for names in [covered.get(relations_relation.concrete(node.field.model), ())]
+    }
+    for effect in effects:
+        for name in names.get(effect["relation"], ()):
+            asked[place_of(name)] += effect["rows"]
+    return dict(asked)
 
 
 def exists(model: str, key: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..conf.steps import is_step
 from ..log import scopes
 from ..log.renaming import Kind
 from ..models import Cascade
@@ -28,6 +29,8 @@ OUTCOMES = {"CASCADE": "deleted", "SET_NULL": "set to null"}
 CHANGED = "changed"
 #: What became of rows that the database itself deletes or changes: see relations/plan.py.
 BY_DATABASE = "left to the database, not counted"
+#: What became of what an erasure step found.
+ERASED = "erased"
 #: What became of the rows along a relation that no cascade follows.
 NOT_COVERED = "not covered"
 #: Why a relation is not covered in a database whose cascade ended without it.
@@ -108,7 +111,13 @@ def receipt_lines(of: Deletion, known: Mapping[int, Covered]) -> list[ReceiptLin
 
 
 def _of_cascade(cascade: InDatabase, view: Covered | None) -> Iterator[ReceiptLine]:
-    """Yield a line for each relation that a cascade follows, and for each name it has rows of."""
+    """Yield a line for each relation that a cascade follows, and for each name it has rows of.
+
+    For an erasure step, yield one line: its rows are the items that it erased.
+    """
+    if is_step(cascade.database):
+        yield _of_step(cascade)
+        return
     followed = {
         label: along
         for label, along in (view or {}).items()
@@ -135,6 +144,14 @@ def _of_cascade(cascade: InDatabase, view: Covered | None) -> Iterator[ReceiptLi
                 does=BY_DATABASE,
                 cascade=cascade,
             )
+
+
+def _of_step(cascade: InDatabase) -> ReceiptLine:
+    place = cascade.database
+    erased = cascade.rows.get(place, 0 if cascade.done_at is not None else None)
+    return ReceiptLine(
+        relation=place, database=place, policy="", does=ERASED, rows=erased, cascade=cascade
+    )
 
 
 def _does(label: str, followed: Mapping[str, Along]) -> str:

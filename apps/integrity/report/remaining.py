@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from django.db.models import Sum
 
 from .. import relations
+from ..conf.steps import is_step
 from ..control import circuit_breaker
+from ..log import beside
 from ..log.deletions import leading
 from ..models import Cascade, ChildDatabase, Deletion
 from . import names
@@ -24,19 +26,24 @@ REASONS = 20
 
 
 def unverified(databases: Sequence[str]) -> int:
-    """Return the number of deletions done in those databases that a worker will verify."""
+    """Return the number of deletions done in those databases that a worker will verify.
+
+    With them come those that wait for this in erasure steps.
+    """
     logs = circuit_breaker.answering_logs()
+    steps = [place for place in databases if is_step(place)]
+    behind = sum(beside.waiting(steps, using=using) for using in logs if steps)
     works = [work_of(using) for using in logs]
     done = [group for work in works for group in work.of(Cascade.State.DONE)]
     number = sum(group.number for group in done if group.database in databases)
     if not number:
-        return 0
+        return behind
     unknown = names.unknown(logs)
     unclaimable = names.waiting(works, [Cascade.State.DONE])
     for entry in unknown:  # a database that no relation cascades into any more
         if entry["name"] in databases:
             unclaimable[entry["name"]] += entry["work"]
-    return max(number - sum(unclaimable[alias] for alias in databases), 0)
+    return max(number - sum(unclaimable[alias] for alias in databases), 0) + behind
 
 
 def unfinished() -> dict[str, str]:
@@ -62,5 +69,7 @@ def _unfinished(using: str) -> Iterator[tuple[str, str]]:
         known[row.alias] = [text for _, text in hindrances_of(row)]
     groups = cascades.values_list("database", "state", "reason").order_by("database", "state")
     for database, state, reason, number in groups.annotate(Sum("size"))[:REASONS]:
+        if is_step(database) and reason.startswith(beside.WAITS):
+            continue  # there is nothing to do but the verification
         why = "; ".join(known.get(database, [])) or reason
         yield database, f"{number:,} {state}" + (f", {why}" if why else "")

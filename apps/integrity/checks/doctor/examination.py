@@ -53,6 +53,7 @@ def examine(broker: brokers.Broker | None) -> list[verdicts.Check]:
     checks += (tables := [_tables(alias) for alias in up])
     checks += [check for alias in up for check in _rows(alias)]
     checks += [_pressure(a) for a in catalogue.child_databases if a in up and _sampled(a)]
+    checks += [verdicts.step(place, along) for place, along in catalogue.along_steps.items()]
     checks.append(brokers.broker(broker))
     sound = {check.name.partition(" ")[2] for check in tables if check.ok}
     if broker and not (broker.unreachable or broker.eager):

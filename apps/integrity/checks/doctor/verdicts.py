@@ -80,6 +80,14 @@ def crossing(number: int, aliases: Collection[str], ignored: Mapping[str, str] =
     return Check(name="relations", ok=not lost, detail=detail)
 
 
+def step(place: str, along: Collection[str]) -> Check:
+    """Return whether an erasure step covers rows along some relation."""
+    detail = f"covers rows along {', '.join(sorted(along))}"
+    if not along:
+        detail = "covers no row that a cascade removes: look at what its covers() returns"
+    return Check(name=f"step {place}", ok=bool(along), detail=detail)
+
+
 def tables(alias: str, missing: Collection[str]) -> Check:
     """Return whether a database has the tables of this app that it needs."""
     detail = "exist"

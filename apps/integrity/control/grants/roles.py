@@ -113,6 +113,7 @@ def _worker(catalogue: Catalogue) -> Iterator[Need]:
         if relation.policy.cascades:
             for database in relation.child_databases:
                 yield from rows.cascaded(plan_for(relation), database, catalogue)
+                yield from rows.asked_about(relation, database, catalogue)
 
 
 def _web(catalogue: Catalogue) -> Iterator[Need]:

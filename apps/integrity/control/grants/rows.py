@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ...relations.columns import columns_of, generic_of
 from ...relations.plan import Strategy, plan_for
 from ...relations.relation import pk_fields, primary_key
+from ...relations.removed import models_removed
 from . import log
 from .collector import collected
 from .privileges import CTID, DELETE, SELECT, UPDATE, Need, column, on
@@ -64,6 +65,14 @@ def cascaded(plan: Plan, database: str, catalogue: Catalogue) -> Iterator[Need]:
         yield from collected(model, database, catalogue, set())
     else:
         yield from _set_based(plan.root, database)
+
+
+def asked_about(relation: Relation, database: str, catalogue: Catalogue) -> Iterator[Need]:
+    """Yield the needs of erasure steps: they read any column of the rows that go."""
+    if relation.label in catalogue.covered:
+        for model in models_removed(relation):
+            yield from on(database, model, SELECT)
+            yield lock(model, database)
 
 
 def lock(model: Model, database: str) -> Need:

@@ -43,7 +43,9 @@ def run(terminal: Terminal, *, model: str, key: str, **_: object) -> Result:
         )
         label = relations.catalogue().parent(model)._meta.label
         terminal.progress(f"there is no {label} {key}{rest}")
-    document = {"effects": effects, "total": total, "exists": exists}
+    document: dict[str, Any] = {"effects": effects, "total": total, "exists": exists}
+    if relations.catalogue().along_steps:
+        document["steps"] = preview.steps_of(model, effects)
     return Result(document, ExitCode.CLEAN if exists else ExitCode.FINDINGS)
 
 
@@ -51,3 +53,5 @@ def render(document: Mapping[str, Any], terminal: Terminal, **_: object) -> None
     """Print the rows along each relation, and their total."""
     terminal.table(COLUMNS, document["effects"], empty="Nothing.")
     terminal.line(f"total {document['total']:,}")
+    for step, number in document.get("steps", {}).items():
+        terminal.line(f"{step} would be asked what belongs to {number_of(number, 'row')}")
