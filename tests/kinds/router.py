@@ -16,6 +16,7 @@ HOMES = {
     "analytics": ("test_left",),
     "right": ("test_right",),
     "lite": ("test_lite",),
+    "filed": ("test_left",),
     "spread": ("test_left", "test_right"),
     "music": ("default",),
 }

@@ -33,7 +33,7 @@ from .deletes import (
     ParentStillExists,
     TooManyKeys,
 )
-from .work import NotDrained, ReceiverExits, RowsKept, TaskFailed
+from .work import NotDrained, NotErased, ReceiverExits, RowsKept, TaskFailed
 
 __all__ = [
     "ChildDatabaseUnavailable",
@@ -53,6 +53,7 @@ __all__ = [
     "MissingContentType",
     "MissingParent",
     "NotDrained",
+    "NotErased",
     "NotTheParents",
     "ParentStillExists",
     "ReceiverExits",

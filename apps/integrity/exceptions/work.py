@@ -32,6 +32,10 @@ class ReceiverExits(CrossDatabaseError):
         super().__init__(f"{reason}: a receiver must not end the process that deletes rows")
 
 
+class NotErased(CrossDatabaseError):
+    """An erasure step could not erase all of its items now. The message quotes none of them."""
+
+
 class TaskFailed(CrossDatabaseError):
     """A task failed in a Celery worker. The message names task and reason, and quotes no rows."""
 

@@ -163,3 +163,7 @@ class Stone(models.Model):
 
 class Hall(models.Model):
     """Parent of rows whose primary key is composite."""
+
+
+class Sender(models.Model):
+    """Parent of rows that name files."""
