@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,7 +23,7 @@ ACCEPTED = 202
 
 
 class Webhook(Service):
-    """POST the ids of removed rows, signed. A subclass sets `url`, `secret_name` and `models`.
+    """POST the ids of removed rows, signed. A subclass sets `url`, `secret_setting` and `models`.
 
     The body is JSON: `{"version": 1, "step": "Crm", "purpose": "erase", "items": [{"model":
     "shop.Order", "field": "pk", "value": 7}]}`. It is signed with HMAC-SHA256, and has an
@@ -37,8 +36,8 @@ class Webhook(Service):
     url: ClassVar[str] = ""
     #: Where to ask how much is left, by the same POST with the purpose "probe": `{"left": 0}`.
     probe_url: ClassVar[str] = ""
-    #: The Django setting, or else the environment variable, that holds the secret.
-    secret_name: ClassVar[str] = ""
+    #: The name of the Django setting that holds the secret.
+    secret_setting: ClassVar[str] = ""
     #: How long one call may take.
     timeout_seconds: ClassVar[float] = 10.0
     #: Headers to send besides.
@@ -66,11 +65,10 @@ class Webhook(Service):
         return Answer(document, final=status != ACCEPTED)
 
     def _secret(self) -> str:
-        name = self.secret_name
-        found = (getattr(settings, name, "") or os.environ.get(name, "")) if name else ""
-        if not found:
-            raise InvalidSetting(
-                f"{self}.secret_name is {name!r}, which is no setting and no environment variable"
-                " that holds a secret"
-            )
-        return str(found)
+        found = getattr(settings, self.secret_setting, "") if self.secret_setting else ""
+        if isinstance(found, str) and found:
+            return found
+        raise InvalidSetting(
+            f"{self}.secret_setting is {self.secret_setting!r}; it takes the name of a setting with"
+            " a secret"
+        )
