@@ -180,16 +180,14 @@ class TestNamesThatComeBack:
 class TestWhatIsUnknown:
     def test_a_field_that_is_no_more_names_the_remedy(self) -> None:
         items = [{"field": "filed.Gone.file", "name": "a.txt", "at": 0.0}]
-        with pytest.raises(NotErased, match=r'renamed = \{"filed.Gone.file": "app.Model.field"\}'):
+        with pytest.raises(NotErased, match=r'renamed: \{"filed.Gone.file": "app.Model.field"\}'):
             STEP.erase(items)
-        assert STEP.probe(items) is Found.UNKNOWN
+        with pytest.raises(NotErased):
+            STEP.probe(items)
 
     def test_a_field_that_was_renamed(self) -> None:
-        class Renamed(FieldFiles):
-            renamed = {"filed.Gone.file": "filed.Attachment.file"}
-
         items = [{"field": "filed.Gone.file", "name": written("a.txt"), "at": time.time()}]
-        Renamed().erase(items)
+        FieldFiles(renamed={"filed.Gone.file": "filed.Attachment.file"}).erase(items)
         assert names() == set()
 
     def test_a_database_that_does_not_answer_keeps_every_file(
@@ -199,7 +197,8 @@ class TestWhatIsUnknown:
         with refuse("test_left"):
             with pytest.raises(DatabaseUnreachable):
                 STEP.erase(items)
-            assert STEP.probe(items) is Found.UNKNOWN
+            with pytest.raises(DatabaseUnreachable):
+                STEP.probe(items)
         assert names() == {"a.txt"}
 
     @pytest.mark.postgresql
@@ -225,7 +224,8 @@ class TestWhatIsUnknown:
             raise ConnectionError
 
         monkeypatch.setattr(Objects, "exists", fail)
-        assert STEP.probe(items) is Found.UNKNOWN
+        with pytest.raises(ConnectionError):
+            STEP.probe(items)
 
 
 def test_fields_of_a_model_without_files() -> None:

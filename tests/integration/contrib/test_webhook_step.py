@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 ITEMS = [{"model": "shop.Order", "field": "pk", "value": key} for key in range(1, 6)]
 
+OPTIONS = {
+    "name": "crm",
+    "secret_setting": "CRM_SECRET",
+    "timeout_seconds": 1.0,
+    "models": {"shop.Order": "pk"},
+}
+
 
 @pytest.fixture
 def service(settings: Settings) -> Iterator[ErasureService]:
@@ -35,8 +42,7 @@ def service(settings: Settings) -> Iterator[ErasureService]:
 
 
 def step(service: ErasureService, **values: Any) -> Webhook:
-    base = {"url": service.url, "secret_setting": "CRM_SECRET", "timeout_seconds": 1.0}
-    return type("Crm", (Webhook,), {**base, **values})()
+    return Webhook(**{**OPTIONS, "url": service.url, **values})
 
 
 class TestErase:
@@ -44,7 +50,7 @@ class TestErase:
         step(service).erase(ITEMS)
         assert service.held == {6, 7, 8}
         ((headers, message),) = service.calls
-        assert message == {"version": 1, "step": "Crm", "purpose": "erase", "items": ITEMS}
+        assert message == {"version": 1, "step": "crm", "purpose": "erase", "items": ITEMS}
         assert len(headers[signing.KEY]) == 64
 
     def test_the_same_items_have_the_same_key(self, service: ErasureService) -> None:
@@ -91,7 +97,8 @@ class TestErase:
         crm = step(service, url="http://127.0.0.1:1/")
         with pytest.raises(NotErased, match=r"127\.0\.0\.1 cannot be reached: ConnectionRefused"):
             crm.erase(ITEMS)
-        assert crm.probe(ITEMS) is Found.UNKNOWN
+        with pytest.raises(NotErased):
+            crm.probe(ITEMS)
 
 
 class TestConfiguration:
@@ -99,8 +106,10 @@ class TestConfiguration:
         "url", ["http://crm.example/", "ftp://127.0.0.1/", "", "https://a:b@crm.example/"]
     )
     def test_only_https_leaves_the_machine(self, service: ErasureService, url: str) -> None:
-        with pytest.raises(InvalidSetting, match="takes https"):
-            step(service, url=url).erase(ITEMS)
+        with pytest.raises(ValueError, match="takes https"):
+            step(service, url=url)
+        with pytest.raises(ValueError, match="takes https"):
+            step(service, probe_url=url or "http://")
 
     def test_a_secret_is_needed(self, service: ErasureService) -> None:
         with pytest.raises(InvalidSetting, match="secret_setting is 'NO_SECRET'"):
@@ -115,8 +124,28 @@ class TestConfiguration:
         crm = step(service)
         with pytest.raises(NotErased) as raised:
             crm.erase(ITEMS)
-        crm.probe(ITEMS)
-        assert SECRET not in f"{caplog.text}{raised.value}{crm}{vars(type(crm))}"
+        assert SECRET not in f"{caplog.text}{raised.value}{crm}{vars(crm)}"
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"models": {}}, "models is empty"),
+            ({"models": {"shop.Nothing": "pk"}}, "models: App 'shop' doesn't have a 'Nothing'"),
+            ({"models": {"shop.Order": "crm_id"}}, "models: Order has no field named 'crm_id'"),
+            ({"models": {"shop.order": "pk"}}, "models: 'shop.order' is 'shop.Order'"),
+            ({"secret_setting": ""}, "secret_setting is empty"),
+        ],
+    )
+    def test_options_that_cannot_be_used(
+        self, service: ErasureService, options: Any, message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            step(service, **options)
+
+    @pytest.mark.parametrize("name", ["secret", "call", "has_probe", "_parts"])
+    def test_an_unknown_option(self, service: ErasureService, name: str) -> None:
+        with pytest.raises(TypeError, match=f"'{name}' is no option; known: .*probe_url"):
+            step(service, **{name: ""})
 
 
 class TestProbe:
@@ -133,7 +162,6 @@ class TestProbe:
             (204, {}, False, Found.UNKNOWN),
             (204, {}, True, Found.NONE),
             (202, {"erased": True}, True, Found.UNKNOWN),
-            (500, {"erased": True}, True, Found.UNKNOWN),
         ],
     )
     def test_without_a_url_the_repeated_request_is_the_evidence(
@@ -153,6 +181,11 @@ class TestProbe:
         crm.erase(ITEMS)
         assert crm.probe(ITEMS) is Found.NONE
         assert [message["purpose"] for _, message in service.calls] == ["probe", "erase", "probe"]
+
+    def test_a_probe_that_fails_says_why(self, service: ErasureService) -> None:
+        service.status = 500
+        with pytest.raises(NotErased, match="answered 500"):
+            step(service, success_is_proof=True).probe(ITEMS)
 
     def test_a_probe_that_does_not_count_is_unknown(self, service: ErasureService) -> None:
         # The URL of the erasure in place of that for probes.

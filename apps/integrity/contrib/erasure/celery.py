@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from celery import current_app
 from celery.backends.base import DisabledBackend
@@ -25,7 +25,7 @@ EXPIRY_SECONDS = 300.0
 
 
 class Celery(Service):
-    """Call a task with the ids of removed rows. A subclass sets `task` and `models`.
+    """Call a task with the ids of removed rows. It needs `task` and `models`.
 
     The task's only argument is the list of items, each with `model`, `field` and `value`. Celery
     needs a result backend. The task runs on a queue with a worker of its own: this app's worker
@@ -33,13 +33,19 @@ class Celery(Service):
     """
 
     #: The name of the task that erases.
-    task: ClassVar[str] = ""
+    task: str = ""
     #: The name of the task that returns how much is left: `{"left": 0}`.
-    probe_task: ClassVar[str] = ""
+    probe_task: str = ""
     #: The queue of the tasks; "" leaves it to the project's routes.
-    queue: ClassVar[str] = ""
+    queue: str = ""
     #: How long one call may take, with the time that it waits in its queue.
-    timeout_seconds: ClassVar[float] = 30.0
+    timeout_seconds: float = 30.0
+
+    def validate(self) -> None:
+        """Raise `ValueError` unless a task is named."""
+        super().validate()
+        if not self.task:
+            raise ValueError("task is empty; it takes the name of a Celery task")
 
     @property
     def has_probe(self) -> bool:

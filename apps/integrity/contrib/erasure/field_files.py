@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import FileField
 
 from ... import conf
-from ...erasure import Found, Step
+from ...erasure import Found
 from ...exceptions import NotErased
 from ...exceptions.failures import ends_the_process
 from ...exceptions.loggers import logger_of
 from ...exceptions.redaction import reason_of_error
 from ...relations.relation import label
 from . import living
+from .options import Configured
 from .places import place_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _File:
         return place.root, place.path_of(self.name)
 
 
-class FieldFiles(Step):
+class FieldFiles(Configured):
     """Delete the files that FileFields of removed rows name, through their fields' storages.
 
     A file that another row still names stays, and so does a field's default. Where a model or a
@@ -64,7 +65,7 @@ class FieldFiles(Step):
     """
 
     #: Old label → today's label, as in {"blog.Attachment.file": "blog.Upload.document"}.
-    renamed: ClassVar[Mapping[str, str]] = {}
+    renamed: Mapping[str, str] = {}
 
     def covers(self, model: type[Model]) -> bool:
         """Return whether the model has a FileField."""
@@ -102,15 +103,12 @@ class FieldFiles(Step):
             raise NotErased(f"{refused[0]}{more}")
 
     def probe(self, items: Sequence[Item]) -> Found:
-        """Return whether any of the files exists that no row names."""
-        try:
-            present = [file for file in self._files(items) if file.storage.exists(file.name)]
-            named = living.named_by_rows(file.key for file in present)
-        except Exception as error:
-            if ends_the_process(error):
-                raise
-            logger.warning("whether files exist is unknown: %s", reason_of_error(error))
-            return Found.UNKNOWN
+        """Return whether any of the files exists that no row names. Raises what the storages raise.
+
+        What a probe raises is as unknown as `UNKNOWN`, with a reason.
+        """
+        present = [file for file in self._files(items) if file.storage.exists(file.name)]
+        named = living.named_by_rows(file.key for file in present)
         return Found.SOME if any(file.key not in named for file in present) else Found.NONE
 
     def _files(self, items: Iterable[Item]) -> Iterator[_File]:
@@ -131,7 +129,7 @@ def _field(path: str) -> FileField:
         return field
     raise NotErased(
         f"{path} is no FileField of this project, so the storage of its files is unknown. If it"
-        f' was renamed, subclass FieldFiles with renamed = {{"{path}": "app.Model.field"}}'
+        f' was renamed, give FieldFiles the option renamed: {{"{path}": "app.Model.field"}}'
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from ...exceptions import InvalidSetting, NotErased
+from ...exceptions import NotErased
 from ...exceptions.redaction import reason_of_error
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ ANSWER_BYTES = 65_536
 
 
 def require_safe(url: str) -> None:
-    """Raise `InvalidSetting` unless the URL is https, or http to this machine."""
+    """Raise `ValueError` unless the URL is https, or http to this machine."""
     parts = urlsplit(url)
     host = "" if parts.username else parts.hostname or ""
     if host and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
         return
-    raise InvalidSetting(
+    raise ValueError(
         f"the URL of a webhook takes https, a host and no password (http to this machine), and not"
         f" {parts.scheme or 'no scheme'!r} to {parts.hostname or 'no host'!r}"
     )

@@ -16,22 +16,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from ...erasure import Found, Step
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
+
+from ...erasure import Found
 from ...exceptions import NotErased
-from ...exceptions.failures import ends_the_process
-from ...exceptions.loggers import logger_of
-from ...exceptions.redaction import reason_of_error
+from .options import Configured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from django.db.models import Model, QuerySet
 
     from ...erasure import Item
-
-logger = logger_of("integrity.erasure")
 
 
 class Purpose(Enum):
@@ -52,18 +51,34 @@ class Answer:
     final: bool = True
 
 
-class Service(Step):
+class Service(Configured):
     """Base of steps that send the ids of removed rows to another service.
 
-    A subclass says in `models` which ids: the label of each model, and the field with the id.
+    `models` says which ids: the label of each model, and the field with the id.
     """
 
     #: Label → field, as in {"shop.Order": "pk", "shop.Customer": "crm_id"}.
-    models: ClassVar[Mapping[str, str]] = {}
+    models: Mapping[str, str] = {}
     #: Whether a call that succeeds proves the erasure, although the service does not state it.
-    success_is_proof: ClassVar[bool] = False
+    success_is_proof: bool = False
     #: The most items in one call.
-    items_max: ClassVar[int] = 500
+    items_max: int = 500
+    #: What the service and reasons are told that the step is called; "" is its class.
+    name: str = ""
+
+    def validate(self) -> None:
+        """Raise `ValueError` unless `models` names fields of models, or a subclass replaces it."""
+        if not self.models and type(self).covers is Service.covers:
+            raise ValueError('models is empty; it takes the fields with ids: {"shop.Order": "pk"}')
+        for label, field in self.models.items():
+            try:
+                meta = apps.get_model(label)._meta.concrete_model._meta
+                if field != "pk":
+                    meta.get_field(field)
+            except (LookupError, FieldDoesNotExist, ValueError) as error:
+                raise ValueError(f"models: {error}") from None
+            if meta.label != label:
+                raise ValueError(f"models: {label!r} is {meta.label!r}")
 
     def covers(self, model: type[Model]) -> bool:
         """Return whether `models` names the model."""
@@ -71,7 +86,7 @@ class Service(Step):
 
     def collect(self, rows: QuerySet[Any]) -> Iterable[Item]:
         """Return the ids of the rows: model, field and value."""
-        label = rows.model._meta.label
+        label: str = rows.model._meta.label
         field = self.models[label]
         values = rows.order_by().values_list(field, flat=True).iterator()
         for value in dict.fromkeys(value for value in values if value not in {None, ""}):
@@ -85,9 +100,12 @@ class Service(Step):
                 raise NotErased(f"{self} took the request, and answers that data is left")
 
     def probe(self, items: Sequence[Item]) -> Found:
-        """Return what the service states. See Note [What an answer proves]."""
+        """Return what the service states. See Note [What an answer proves].
+
+        Raises what `call` raises: that is unknown, with a reason.
+        """
         purpose = Purpose.PROBE if self.has_probe else Purpose.ERASE
-        return found_or_unknown(lambda: worst(self._found(purpose, p) for p in self._parts(items)))
+        return worst(self._found(purpose, part) for part in self._parts(items))
 
     @property
     def has_probe(self) -> bool:
@@ -107,7 +125,7 @@ class Service(Step):
             yield items[start : start + self.items_max]
 
     def __str__(self) -> str:
-        return type(self).__name__
+        return self.name or type(self).__name__
 
 
 def proved(answer: Answer, *, trusted: bool, purpose: Purpose = Purpose.ERASE) -> Found:
@@ -130,17 +148,6 @@ def worst(found: Iterable[Found]) -> Found:
     """Return what is true of all parts together. Pure."""
     parts = {*found}
     return next((one for one in (Found.SOME, Found.UNKNOWN) if one in parts), Found.NONE)
-
-
-def found_or_unknown(look: Callable[[], Found]) -> Found:
-    """Return what `look` finds, or UNKNOWN if it fails. The reason is logged."""
-    try:
-        return look()
-    except Exception as error:
-        if ends_the_process(error):
-            raise
-        logger.warning("what is left is unknown: %s", reason_of_error(error))
-        return Found.UNKNOWN
 
 
 def digest_of(purpose: str, name: str, items: Sequence[Item]) -> str:

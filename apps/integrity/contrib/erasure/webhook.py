@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
 from ...exceptions import InvalidSetting
 from . import signing
-from .posting import post
+from .posting import post, require_safe
 from .services import Answer, Purpose, Service, digest_of
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ ACCEPTED = 202
 
 
 class Webhook(Service):
-    """POST the ids of removed rows, signed. A subclass sets `url`, `secret_setting` and `models`.
+    """POST the ids of removed rows, signed. It needs `url`, `secret_setting` and `models`.
 
-    The body is JSON: `{"version": 1, "step": "Crm", "purpose": "erase", "items": [{"model":
+    The body is JSON: `{"version": 1, "step": "Webhook", "purpose": "erase", "items": [{"model":
     "shop.Order", "field": "pk", "value": 7}]}`. It is signed with HMAC-SHA256, and has an
     `Idempotency-Key`, which is the same if the same items are sent again. Each answer but a success
     (2xx) is a failure, and is tried again: also 404 and 410, which speak of the URL and not of the
@@ -33,15 +33,23 @@ class Webhook(Service):
     """
 
     #: Where to POST: https, or http to this machine.
-    url: ClassVar[str] = ""
+    url: str = ""
     #: Where to ask how much is left, by the same POST with the purpose "probe": `{"left": 0}`.
-    probe_url: ClassVar[str] = ""
+    probe_url: str = ""
     #: The name of the Django setting that holds the secret.
-    secret_setting: ClassVar[str] = ""
+    secret_setting: str = ""
     #: How long one call may take.
-    timeout_seconds: ClassVar[float] = 10.0
+    timeout_seconds: float = 10.0
     #: Headers to send besides.
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = {}
+
+    def validate(self) -> None:
+        """Raise `ValueError` unless the URLs are safe, and a secret is named."""
+        super().validate()
+        for url in (self.url, *filter(None, [self.probe_url])):
+            require_safe(url)
+        if not self.secret_setting:
+            raise ValueError("secret_setting is empty; it takes the name of a Django setting")
 
     @property
     def has_probe(self) -> bool:
@@ -65,7 +73,7 @@ class Webhook(Service):
         return Answer(document, final=status != ACCEPTED)
 
     def _secret(self) -> str:
-        found = getattr(settings, self.secret_setting, "") if self.secret_setting else ""
+        found = getattr(settings, self.secret_setting, "")
         if isinstance(found, str) and found:
             return found
         raise InvalidSetting(
