@@ -15,6 +15,7 @@ from . import (
     celery_worker,
     databases,
     exposure,
+    files,
     keys,
     natural,
     round_trips,
@@ -32,7 +33,7 @@ def connect() -> None:
         *(*keys.CHECKS, *natural.CHECKS, *round_trips.CHECKS, *shapes.CHECKS),
         *(*settings.CHECKS, *celery.CHECKS, *celery_broker.CHECKS, *celery_worker.CHECKS),
         *(*waits.CHECKS, *schemas.CHECKS),
-        *soft_deletes.CHECKS,
+        *(*soft_deletes.CHECKS, *files.CHECKS),
     ):
         checks.register(check)
     for check in (*waits.DEPLOYED, *exposure.DEPLOYED):

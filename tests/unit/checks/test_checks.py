@@ -23,6 +23,7 @@ from apps.integrity.checks import (
     celery_worker,
     databases,
     exposure,
+    files,
     keys,
     natural,
     round_trips,
@@ -54,7 +55,7 @@ PLAIN = (
     *settings.CHECKS,
     *(*celery.CHECKS, *celery_broker.CHECKS, *celery_worker.CHECKS),
     *(*waits.CHECKS, *schemas.CHECKS, *waits.DEPLOYED),
-    *soft_deletes.CHECKS,
+    *(*soft_deletes.CHECKS, *files.CHECKS),
     *(*exposure.DEPLOYED, *join_checks.CHECKS, *permission_checks.DEPLOYED),
 )
 FOLDERS = [Path(each.__file__).parent for each in (checks, join_checks, left)]
