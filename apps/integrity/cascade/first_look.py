@@ -89,7 +89,7 @@ def _pass_by_pass(databases: Collection[str], using: str, *, verify: bool) -> bo
     The tables that a thread sees are not those of a caller inside a transaction.
     """
     until, wanted, closed = time.monotonic() + conf.current().turn_seconds, {*databases}, False
-    if any(connections[alias].in_atomic_block for alias in (using, *wanted)):
+    if any(connections[alias].in_atomic_block for alias in (using, *without_steps(wanted))):
         return False
     while len(wanted) >= DATABASES_MIN and time.monotonic() < until:
         wanted = _pass(wanted, using, verify=verify)
