@@ -25,8 +25,8 @@ def test_models_with_files_that_a_cascade_reaches_are_named_with_the_remedy() ->
     (message,) = (each for each in files.left() if each.obj is Attachment)
     assert (message.id, message.level) == ("integrity.W039", checks.WARNING)
     assert message.msg == (
-        "Cascades along filed.Attachment.sender remove rows of filed.Attachment, and leave the files"
-        " of filed.Attachment.file, filed.Attachment.portrait."
+        "Cascades along filed.Attachment.sender remove rows of filed.Attachment, and leave the"
+        " files of filed.Attachment.file, filed.Attachment.portrait."
     )
     assert f'INTEGRITY["steps"] = {{"files": "{FIELD_FILES}"}}' in str(message.hint)
     assert Folder not in subjects()

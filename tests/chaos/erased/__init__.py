@@ -1,0 +1,1 @@
+"""Files and a service, erased by workers that are killed all the time."""
