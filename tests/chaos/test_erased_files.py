@@ -80,12 +80,20 @@ class Crew:
     environment: dict[str, str]
     members: list[Process] = field(default_factory=list)
     kills: int = 0
+    started: int = 0
 
     def start(self) -> None:
-        name = f"worker-{self.kills}-{len(self.members)}"
-        command = ("manage", "integrity", "drain", "--verify", "--forever", "--skip-checks")
+        self.started += 1
+        name = f"worker-{self.started}"
+        command = ("manage", "integrity", "drain", "--verify", "--skip-checks")
         process = project.process(self.folder, name, *command, env=self.environment)
         self.members.append(process.start())
+
+    def restart(self) -> None:
+        """Start again who has come to the end of the work, as a supervisor would."""
+        for member in [each for each in self.members if not each.running]:
+            self.members.remove(member)
+            self.start()
 
     def kill_one(self) -> None:
         self.members.pop(0).kill()
@@ -192,6 +200,7 @@ def await_end(crew: Crew) -> None:
     pause = min(3.0, max(0.4, FILES / 400 / KILLS))
     while time.monotonic() < until:
         time.sleep(chosen.uniform(0.5, 1.5) * pause if crew.kills < KILLS else 0.5)
+        crew.restart()
         if crew.kills < KILLS:
             crew.kill_one()
         elif all(str(row.state) == "verified" for row in Deletion.objects.all()):
