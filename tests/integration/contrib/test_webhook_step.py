@@ -76,8 +76,8 @@ class TestErase:
             step(service).erase(ITEMS)
 
     def test_a_redirect_is_not_followed(self, service: ErasureService) -> None:
-        service.status, service.headers = 307, {"Location": f"{service.url}elsewhere"}
-        with pytest.raises(NotErased, match="answered 307"):
+        service.status, service.headers = 302, {"Location": f"{service.url}elsewhere"}
+        with pytest.raises(NotErased, match="answered 302"):
             step(service).erase(ITEMS)
         assert len(service.calls) == 1
 
@@ -181,6 +181,12 @@ class TestProbe:
         crm.erase(ITEMS)
         assert crm.probe(ITEMS) is Found.NONE
         assert [message["purpose"] for _, message in service.calls] == ["probe", "erase", "probe"]
+
+    def test_what_a_service_does_not_state_is_unknown_unless_the_project_says_so(
+        self, service: ErasureService
+    ) -> None:
+        service.status = 204
+        assert step(service).probe(ITEMS) is Found.UNKNOWN
 
     def test_a_probe_that_fails_says_why(self, service: ErasureService) -> None:
         service.status = 500
