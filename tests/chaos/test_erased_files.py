@@ -21,7 +21,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connections
 
 from apps.integrity.contrib.erasure import FieldFiles, Webhook
-from apps.integrity.models import Deletion, Finding
+from apps.integrity.models import Cascade, Deletion, Finding
 from sandbox import project
 from tests import erasure_service
 from tests.acceptance import workers
@@ -29,6 +29,7 @@ from tests.kinds.filed.models import Attachment
 from tests.kinds.parents.models import Sender
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sandbox.processes import Process
@@ -203,10 +204,17 @@ def await_end(crew: Crew) -> None:
         crew.restart()
         if crew.kills < KILLS:
             crew.kill_one()
-        elif all(str(row.state) == "verified" for row in Deletion.objects.all()):
+        elif not (open_work := [*waiting()]):
             return
-    states = [(str(row.state), row.databases) for row in Deletion.objects.all()[:3]]
-    raise AssertionError(f"not verified after {SECONDS:.0f} s: {states}")
+    raise AssertionError(f"not verified after {SECONDS:.0f} s: {open_work[:3]}")
+
+
+def waiting() -> Iterator[str]:
+    """What is not verified yet."""
+    recorded = Deletion.objects.filter(batch=None).count()
+    yield from [f"{recorded} recorded"] if recorded else []
+    for one in Cascade.objects.exclude(state="verified"):
+        yield f"{one.database}: {len(one.deletions)} {one.state}, {one.reason}"
 
 
 def report(service: Any, uploads: Uploads, crew: Crew, seconds: float) -> None:
