@@ -47,13 +47,13 @@ def left(**_: Any) -> list[checks.CheckMessage]:
 def _removed(catalogue: Catalogue) -> dict[Model, list[str]]:
     """Return the models whose rows cascades remove and no step covers, with the relations."""
     found: dict[Model, list[str]] = {}
+    try:
+        covered = catalogue.covered
+    except InvalidSetting:  # which is another check's message
+        return {}
     for relation in catalogue.relations:
-        try:
-            covered = catalogue.covering(relation)
-        except InvalidSetting:  # which is another check's message
-            return {}
         for model in models_removed(relation):
-            if model not in covered:
+            if model not in covered.get(relation.label, ()):
                 found.setdefault(model, []).append(relation.label)
     return found
 
