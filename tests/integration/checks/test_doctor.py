@@ -170,7 +170,7 @@ class TestRouters:
         settings.DATABASE_ROUTERS = [f"{__name__}._Denying"]
         found = wrong()
         assert "integrity_deletion" in found["router default"]
-        kept_out = "allow_migrate keeps integrity_identity, integrity_tally out"
+        kept_out = "allow_migrate keeps integrity_finding, integrity_identity, integrity_tally out"
         assert found["router blog_db"].startswith(kept_out)
 
     def test_one_that_answers_one_database_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,7 +264,7 @@ class TestDrain:
     ) -> None:
         outcome = integrity("drain", "--database", "nope")
         assert outcome.code == USAGE
-        assert "unknown child database 'nope'; known: " in outcome.err
+        assert "unknown child database or step 'nope'; known: " in outcome.err
         assert "blog_db" in outcome.err
 
     def test_time_that_is_up_is_incomplete(self, integrity: Run, tune: Tune) -> None:
