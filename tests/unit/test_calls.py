@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST = {
     "delete": 71 + 2 * (django.VERSION >= (6, 1)),
     "dispatch": 81,
-    "cascade": 336,
+    "cascade": 337,
     "verify": 219,
     "scan": 220,
 }

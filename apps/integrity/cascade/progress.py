@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4, uuid5
 
 from ..log import tallies
-from ..log.values import ClaimedDeletion
 from ..models import Tally
 from ..models.moments import ServerNow
 from .live_check import relations_of
@@ -34,9 +33,9 @@ class Progress:
         self.changed = 0
         self.at_work = set[int]()  # whose rows the last step removed
         self._counted = {one.id: (one.tally, one.batch) for one in claim.deletions if one.tally}
-        self._by_id = dict[int, ClaimedDeletion]()
-        #: Fields of the parent that rows here may refer to, if a deletion names any.
-        self._target_names = set[str]()
+        #: Deletion → its key; and the values that rows here may hold of other fields, if any.
+        self._keys = dict[str, str | None]()
+        self._targets = dict[str, dict[str, str | None]]()
         #: Where the slice's rows of the tally get their ids from.
         self._token = uuid4()
         #: Tally, batch and label → deletion → rows; and the same with the step under way.
@@ -93,16 +92,8 @@ class Progress:
 
     def _row(self, log: UUID, tally: UUID, batch: int, label: str) -> Tally:
         counts = self._written[tally, batch, label]
-        keys, targets = dict[str, str | None](), dict[str, dict[str, str | None]]()
-        for one in () if self._by_id else self.claim.deletions:  # once for each slice
-            self._by_id[one.id] = one
-            if one.targets and not self._target_names:
-                self._target_names = {each.target.name for each in relations_of(self.claim)}
-        for pk in counts:
-            one = self._by_id[int(pk)]
-            keys[pk] = one.key
-            if one.targets and (names := self._target_names & one.targets.keys()):
-                targets[pk] = {name: one.targets[name] for name in names}
+        if not self._keys:  # once for each slice
+            self._name_deletions()
         return Tally(
             id=self._id(tally, label),
             log=log,
@@ -112,10 +103,19 @@ class Progress:
             counts=counts,
             parent=self.claim.parent,
             relation=self.claim.relation,
-            keys=keys,
-            targets=targets,
+            keys={pk: self._keys[pk] for pk in counts},
+            targets={pk: self._targets[pk] for pk in self._targets.keys() & counts.keys()},
             at=ServerNow(),
         )
+
+    def _name_deletions(self) -> None:
+        """Note the keys of the claim's deletions, and the values that rows here may refer to."""
+        self._keys = {str(one.id): one.key for one in self.claim.deletions}
+        named = [one for one in self.claim.deletions if one.targets]
+        fields = {each.target.name for each in relations_of(self.claim)} if named else set()
+        for one in named:
+            if names := fields & one.targets.keys():
+                self._targets[str(one.id)] = {name: one.targets[name] for name in names}
 
     def _id(self, tally: UUID, label: str) -> UUID:
         return uuid5(self._token, f"{tally} {label}")
