@@ -70,6 +70,7 @@ def pytest_collection() -> Generator[None, object, object]:
 #: Scenes with processes and servers of their own, whose windows are measured in seconds.
 SCENES = {
     "test_storm.py",
+    "test_storm_of_restores.py",
     "test_erased_files.py",
     "test_matrix.py",
     "test_faults.py",
