@@ -410,12 +410,12 @@ def test_where_django_loads_the_rows_their_files_go_too(directory: Path, converg
         pass
 
     gone, _ = with_files(directory, "gone"), with_files(directory, "kept")
-    pre_delete.connect(receive, sender=Comment)
+    pre_delete.connect(receive, sender=Post)  # it would delete comments without loading them
     try:
         gone.delete()
         until_verified()
     finally:
-        pre_delete.disconnect(receive, sender=Comment)
+        pre_delete.disconnect(receive, sender=Post)
     assert {name.partition("-")[0] for name in names(directory)} == {"kept"}
     assert in_database(user_pk(), PLACE).rows == {PLACE: 5}
 
