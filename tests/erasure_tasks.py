@@ -15,7 +15,8 @@ from redis import Redis
 HELD, RUNS = "tests:erasure:held", "tests:erasure:runs"
 URL = os.environ["BROKER_URL"]
 
-app = Celery("erasure_service", broker=URL, backend=URL)
+# Tests import it beside the project's own app, which stays the current one.
+app = Celery("erasure_service", broker=URL, backend=URL, set_as_current=False)
 app.conf.task_default_queue = "erasure"
 app.conf.broker_connection_retry_on_startup = True
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from celery import _state
 from django.contrib.admin import site
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.dispatch import Signal
@@ -97,13 +98,19 @@ def with_line(block: Block, line: str) -> Block:
 
 @contextmanager
 def undone() -> Iterator[None]:
-    """Afterwards the project hears the signals, and has the admin, that it had before."""
+    """Afterwards the project hears the signals, and has the admin and tasks, that it had before."""
+    finalizers = set(_state._on_app_finalizers)
+    tasks = {app: set(app._tasks) for app in _state._get_active_apps()}
     before = {signal: signal.receivers[:] for signal in SIGNALS}
     admins = dict(site._registry)
     try:
         yield
     finally:
         site._registry = admins
+        _state._on_app_finalizers &= finalizers
+        for app, names in tasks.items():
+            for name in app._tasks.keys() - names:
+                del app._tasks[name]
         for signal, receivers in before.items():
             signal.receivers = receivers
             signal.sender_receivers_cache.clear()

@@ -80,8 +80,8 @@ class TestModels:
         assert found.author._state.db == "default"
         assert list(ann.blog_posts.all()) == [post]
         assert connections["blog_db"].introspection.table_names() == [
-            "blog_comment", "blog_post", "django_migrations", "integrity_identity",
-            "integrity_tally",
+            "blog_comment", "blog_post", "django_migrations",
+            "integrity_finding", "integrity_identity", "integrity_tally",
         ]  # fmt: skip
 
     @pytest.mark.django_db(databases="__all__")

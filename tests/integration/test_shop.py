@@ -44,7 +44,7 @@ def test_rows_live_in_shop_db_and_their_customer_in_default(order: Order, ann: U
     assert found.customer._state.db == "default"
     assert list(ann.orders.all()) == [order]
     assert connections["shop_db"].introspection.table_names() == [
-        "django_migrations", "integrity_identity", "integrity_tally",
+        "django_migrations", "integrity_finding", "integrity_identity", "integrity_tally",
         "shop_category", "shop_order", "shop_product",
     ]  # fmt: skip
 

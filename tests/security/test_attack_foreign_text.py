@@ -83,6 +83,7 @@ AS_THEY_ARE = {
     "Deletion": {"parent", "key", "targets", "relation", "source", "actor", "reference", "because"},
     "Suspect": {"parent", "relation", "field", "value"},
     "Cascade": {"database", "parent", "relation", "state", "barrier_server", "rows", "undone"},
+    "Finding": {"step", "items"},
     "Scan": {"relation", "database", "cursor"},
     "Identity": {"alias"},
     "Tally": {"label", "parent", "relation", "counts", "keys", "targets"},

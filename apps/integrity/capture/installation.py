@@ -53,12 +53,12 @@ def install() -> None:
 
 
 def follow(catalogue: Catalogue) -> None:
-    """Install this catalogue in place of the previous one."""
+    """Install this catalogue in place of the previous one, unless it names an unusable step."""
+    require(catalogue)
     while _current:
         before = _current.pop()
         collector.release(before)
         receivers.disconnect()
-    require(catalogue)
     collector.adopt(catalogue)
     receivers.connect(catalogue)
     if any(map(conf.current().by_trigger, catalogue.parents)):

@@ -19,7 +19,7 @@ from django.db.models import Q
 from ..backends.transactions import atomic, retried
 from ..models import Cascade
 from ..models.moments import ServerNow
-from . import outcomes, tables, tallies
+from . import beside, outcomes, tables, tallies
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -121,7 +121,7 @@ def put_back(
     """Let those cascades begin anew, with the rows that the child still counts by `sums`.
 
     Return those that nobody has changed since they were read. One transaction. Claims of workers
-    are void.
+    are void. Erasure steps go on with the deletions: their findings were restored, too, or lost.
     """
     read = {one.pk: one.done_at for one in page}
     changed = list[Cascade]()
@@ -133,6 +133,7 @@ def put_back(
                 columns = _put_back(cascade, sums, str(mark), noticed_at)
                 tables.cascades(using).filter(pk=cascade.pk).update(**columns)
                 changed.append(cascade)
+        beside.reopen_steps([pk for one in changed for pk in one.deletions], using=using)
     return changed
 
 

@@ -28,7 +28,7 @@ def shown() -> Iterator[list[dict[str, Any]]]:
     with snippets.undone():
         found = []
         for block in snippets.blocks(PAGE, "python"):
-            names: dict[str, Any] = {"env": lambda _: "secret"}
+            names: dict[str, Any] = {"__name__": "page", "env": lambda _: "secret"}
             snippets.run(block, names)
             found.append(names)
         yield found

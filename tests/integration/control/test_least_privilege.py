@@ -394,6 +394,7 @@ class TestTheStatements:
         return "\n".join(each for each in found if each.endswith(f'"integrity_{table}"'))
 
     def test_the_worker_in_the_child_databases(self) -> None:
+        finding = 'GRANT SELECT, INSERT, UPDATE ("erased_at"), DELETE ON "integrity_finding"'
         identity = 'GRANT SELECT, INSERT, UPDATE ("uuid") ON "integrity_identity"'
         columns = '"at", "counts", "keys", "targets"'
         tally = f'GRANT SELECT, INSERT, UPDATE ({columns}), DELETE ON "integrity_tally"'
@@ -401,10 +402,12 @@ class TestTheStatements:
         assert self.of("blog_db", "blog", "integrity", "auth") == [
             f'GRANT SELECT ("author_id", "ctid", "id", "post_id"), {removed} ON "blog_comment"',
             f'GRANT SELECT ("author_id", "ctid", "id"), {removed} ON "blog_post"',
+            finding,
             identity,
             tally,
         ]
         assert self.of("shop_db", "shop", "integrity", "auth") == [
+            finding,
             identity,
             tally,
             f'GRANT SELECT ("ctid", "customer_id", "id"), {removed} ON "shop_order"',

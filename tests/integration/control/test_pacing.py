@@ -598,7 +598,7 @@ class TestSettings:
     def test_an_unknown_database_and_an_unknown_function(self, tune: Tune) -> None:
         tune(pressure={"blog": {}, "*": {"busy": "no.such.function"}})
         texts = [message.msg for message in pressure.limited()]
-        assert texts[0] == "INTEGRITY['pressure'] names 'blog', which is not a child database."
+        assert texts[0] == "INTEGRITY['pressure'] names 'blog', which is no child database or step."
         assert "INTEGRITY['pressure']['*']['busy'] is 'no.such.function', which cannot" in texts[1]
         assert len([text for text in texts if "busy" in text]) == 1
 

@@ -31,12 +31,13 @@ from apps.integrity.failpoints import Failpoint
 from apps.integrity.log import claims
 from apps.integrity.log import findings as log_findings
 from apps.integrity.log.retry import retry_blocked
-from apps.integrity.models import Cascade, ChildDatabase, Deletion, Finding
+from apps.integrity.models import Cascade, ChildDatabase, Deletion, Finding, Tally
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discover
 from apps.integrity.report.metrics import exposition
 from apps.integrity.report.overview import collect_overview
 from apps.integrity.report.status import collect_status
+from apps.integrity.scan.replay import children
 from apps.shop.models import Order
 from tests.conftest import Captured
 from tests.erasure_steps import Files
@@ -605,3 +606,33 @@ class TestShown:
         assert row["backlog"] == 1
         failed = {check.name: check.detail for check in examine(None) if not check.ok}
         assert any(PLACE in f"{name} {detail}" for name, detail in failed.items()), failed
+
+
+def test_a_setting_with_an_unusable_step_leaves_what_is_installed(tune: Tune) -> None:
+    tune(steps={"files": "nowhere.Files"})
+    user = User.objects.create(username="ann")
+    Post.objects.create(title="t", content="c", author=user)
+    user.delete()
+    assert Deletion.objects.get().key == str(Post.objects.get().author_id)
+
+
+def test_what_a_restore_brought_back_is_collected_and_erased_again(directory: Path) -> None:
+    user, living = with_files(directory, "gone"), with_files(directory, "living")
+    tables = [Tally, Post, Comment]
+    backup = {model: [*model._base_manager.using("blog_db").all()] for model in tables}
+    files = names(directory)
+    user.delete()
+    until_verified()
+    assert cascade_states(database=PLACE) == ["verified"]
+    for model in reversed(tables):
+        model._base_manager.using("blog_db").all()._raw_delete("blog_db")
+    for model, rows in backup.items():
+        model._base_manager.using("blog_db").bulk_create(rows)
+    for name in files - {"gone-order"}:  # it was named by a row of another database
+        (directory / name).write_text("text")
+    children.replay("blog_db", using="default", since=None, actor="me")
+    assert cascade_states(database=PLACE) == ["pending"]
+    until_verified()
+    assert cascade_states() == ["verified"] * 3
+    assert names(directory) == {name for name in files if name.startswith("living")}
+    assert {*Post.objects.values_list("author", flat=True)} == {living.pk}

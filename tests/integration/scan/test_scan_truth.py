@@ -712,6 +712,5 @@ def test_after_two_passes_the_suspects_are_the_orphans(rig: Rig) -> None:
     # fall anew with each constant in the source, from which Hypothesis draws, too.
     for what in ("passes", "suspects in the end", "orphans removed"):
         assert rig.seen[what] > 20, figures
-    events = ("deaths of a scan", "acts beside a scan", "deaths of a recheck")
-    for what in (*events, "orphans promised"):
+    for what in ("deaths of a scan", "acts beside a scan", "orphans promised"):
         assert rig.seen[what], figures

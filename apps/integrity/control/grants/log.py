@@ -82,6 +82,7 @@ PAGES: dict[Model, tuple[Privilege, ...]] = {
     Scan: (SELECT, INSERT, UPDATE),
     Identity: (SELECT, INSERT, UPDATE),
     Tally: (SELECT, INSERT),
+    Finding: (),
     ChildDatabase: (SELECT, INSERT, UPDATE),
     Heartbeat: (SELECT,),
     Alarm: (SELECT,),
