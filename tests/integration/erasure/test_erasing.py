@@ -384,6 +384,7 @@ def test_a_row_whose_parent_came_back_keeps_its_file(directory: Path) -> None:
     assert findings() == 0
 
 
+@pytest.mark.postgresql
 def test_a_row_that_a_trigger_keeps_keeps_its_file(directory: Path) -> None:
     with_files(directory, "gone").delete()
     with connections["blog_db"].cursor() as cursor:
