@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def base_backup(primary: servers.PostgreSQL, name: str) -> servers.PostgreSQL:
+def base_backup(primary: servers.PostgreSQL, name: str, *options: str) -> servers.PostgreSQL:
     """Make a backup of a running server; return the server that begins with it, not started."""
     shared = primary.installation
     alias = next(alias for alias, name in servers.DATABASES.items() if name == primary.database)
@@ -24,7 +24,7 @@ def base_backup(primary: servers.PostgreSQL, name: str) -> servers.PostgreSQL:
         f"basebackup-{name}",
         shared.program.with_name("pg_basebackup"),
         *("-h", servers.LOOPBACK, "-p", str(primary.port), "-U", servers.USER),
-        *("-D", server.data, "--checkpoint=fast", "--no-sync"),
+        *("-D", server.data, *options, "--checkpoint=fast", "--no-sync"),
     )
     backup.env = shared.passwords.environment()
     processes.finish_all([backup])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from sandbox import processes, servers
+from tests.backups import base_backup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,18 +17,7 @@ if TYPE_CHECKING:
 @contextmanager
 def standby(primary: servers.PostgreSQL, name: str = "standby") -> Iterator[servers.PostgreSQL]:
     """Run a standby that streams from `primary` and serves reads."""
-    shared = primary.installation
-    server = servers.PostgreSQL(shared, alias=_alias_of(primary))
-    server.data, server.log = shared.place / name, shared.logs / f"postgresql-{name}.log"
-    server.listen_on(processes.free_port())
-    backup = shared.process(
-        f"basebackup-{name}",
-        shared.program.with_name("pg_basebackup"),
-        *("-h", servers.LOOPBACK, "-p", str(primary.port), "-U", servers.USER),
-        *("-D", server.data, "-R", "--checkpoint=fast", "--no-sync"),
-    )
-    backup.env = shared.passwords.environment()
-    processes.finish_all([backup])
+    shared, server = primary.installation, base_backup(primary, name, "-R")
     try:
         server.start().await_first_start()
         yield server
@@ -41,7 +31,3 @@ def replay(server: servers.PostgreSQL, *, paused: bool) -> None:
     verb = "pause" if paused else "resume"
     with psycopg.connect(server.url, autocommit=True) as session:
         session.execute(f"SELECT pg_wal_replay_{verb}()".encode())
-
-
-def _alias_of(server: servers.PostgreSQL) -> str:
-    return next(alias for alias, name in servers.DATABASES.items() if name == server.database)

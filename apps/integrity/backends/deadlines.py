@@ -104,7 +104,7 @@ def cascades_of(
     """
     from ..models import Cascade
 
-    if days is None:
+    if days is None:  # only when it was recorded was asked, which is never null
         found = [Part(sorted(recorded), min(recorded.values())[0])]  # type: ignore[type-var, arg-type]
     else:
         found = _parts(recorded, days[name[0]], using)

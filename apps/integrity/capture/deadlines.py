@@ -35,8 +35,9 @@ def due_by(deadline: Deadline) -> str:
             f"capture.because(): deadline is of type {type(deadline).__name__}, and has to be a"
             " number of days, a timedelta or a datetime"
         )
-    is_length = isinstance(deadline, dt.timedelta)
-    seconds = deadline.total_seconds() if is_length else float(deadline) * 86_400  # type: ignore[union-attr,arg-type]
+    if isinstance(deadline, dt.timedelta):
+        deadline = deadline / dt.timedelta(days=1)
+    seconds = deadline * 86_400
     if not 0 < seconds <= DAYS_MAX * 86_400:
         raise InvalidBecause(
             f"capture.because(): deadline has to be above 0 and at most {DAYS_MAX:,.0f} days"

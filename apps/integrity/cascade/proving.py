@@ -97,9 +97,10 @@ def _settle(proof: _Proof, done: Verified) -> str:
         outcomes.hold(claim, sorted(untold), seconds=seconds)
     clean = [pk for pk in claim.ids if pk not in back | untold]
     done.verified += outcomes.verify(claim, clean)
-    for database in proof.databases if clean else ():
+    for database, probed in proof.probed.items() if clean else ():
+        pks = [finding for deletion in clean for finding in probed.get(deletion, ())]
         with isolated(f"removing proven findings in {database}", passing=()), watched(database):
-            findings.remove(_rows(claim, database), clean)
+            findings.remove(pks, database=database)
     return (proof.hindered or proof.why) if untold else ""
 
 
@@ -123,6 +124,8 @@ class _Proof:
         self.step = relations.catalogue().step(claim.database)
         #: Something is left; or was not erased; or cannot be told.
         self.left, self.later, self.untold = set[int](), set[int](), set[int]()
+        #: Child database → deletion → the findings that were probed. No others may be removed.
+        self.probed: dict[str, dict[int, list[UUID]]] = {}
         #: Which database cannot be read; and why the step cannot tell.
         self.hindered = self.why = ""
 
@@ -152,6 +155,8 @@ class _Proof:
                 del by_deletion[found[-1].deletion]  # the rest of it comes with the next page
             elif not whole:
                 by_deletion[found[-1].deletion] = [*findings.mine(rows, [found[-1].deletion])]
+            probed = self.probed.setdefault(database, {})
+            probed.update((pk, [row.pk for row in part]) for pk, part in by_deletion.items())
             self._probe_all(by_deletion)
             if whole:
                 return

@@ -96,13 +96,13 @@ def forget_erased(rows: QuerySet[Finding], deletions: Collection[int]) -> int:
     return again.update(erased_at=None)
 
 
-def remove(rows: QuerySet[Finding], deletions: Collection[int]) -> int:
-    """Remove the findings of those deletions: they are proven. See Note [Until it is proven]."""
-    if not deletions:
-        return 0
-    pks = [*mine(rows, deletions).values_list("pk", flat=True)]
-    proven = Finding.objects.using(rows.db).filter(pk__in=pks)
-    return int(proven._raw_delete(rows.db)) if pks else 0
+def remove(pks: Sequence[UUID], *, database: str) -> int:
+    """Remove findings that are proven. See Note [Until it is proven].
+
+    Those stay that have to be erased again by now.
+    """
+    proven = Finding.objects.using(database).filter(pk__in=pks, erased_at__isnull=False)
+    return int(proven._raw_delete(database)) if pks else 0
 
 
 def purge(database: str, *, log: UUID, using: str) -> int:

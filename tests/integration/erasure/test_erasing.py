@@ -637,3 +637,32 @@ def test_what_a_restore_brought_back_is_collected_and_erased_again(directory: Pa
     assert cascade_states() == ["verified"] * 3
     assert names(directory) == {name for name in files if name.startswith("living")}
     assert {*Post.objects.values_list("author", flat=True)} == {living.pk}
+
+
+def test_what_is_found_while_a_step_is_verified_is_not_removed_with_what_is_proven(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = with_files(directory, "gone")
+    user.delete()
+    for _ in range(3):
+        make_due()
+        work()
+        make_due()
+        for database in ("blog_db", "shop_db"):
+            verification.verify(database)
+    assert cascade_states(database=PLACE) == ["done"]
+    proven = Finding.objects.using("blog_db").first()
+    assert proven is not None
+    probe = Files.probe
+
+    def meanwhile(step: Files, items: Any) -> Found:
+        found = probe(step, items)
+        late = {name: getattr(proven, name) for name in ("log", "batch", "deletion", "step")}
+        if not Finding.objects.using("blog_db").filter(erased_at=None).exists():
+            Finding.objects.using("blog_db").create(**late, items=["late"], size=1)
+        return found
+
+    monkeypatch.setattr(Files, "probe", meanwhile)
+    make_due()
+    verification.verify(PLACE)
+    assert [row.items for row in Finding.objects.using("blog_db").all()] == [["late"]]
