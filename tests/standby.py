@@ -20,6 +20,7 @@ def standby(primary: servers.PostgreSQL, name: str = "standby") -> Iterator[serv
     shared, server = primary.installation, base_backup(primary, name, "-R")
     try:
         server.start().await_first_start()
+        assert processes.eventually(lambda: _streams(server), timeout=30), server.log.read_text()
         yield server
     finally:
         processes.stop_all([server])
@@ -31,3 +32,10 @@ def replay(server: servers.PostgreSQL, *, paused: bool) -> None:
     verb = "pause" if paused else "resume"
     with psycopg.connect(server.url, autocommit=True) as session:
         session.execute(f"SELECT pg_wal_replay_{verb}()".encode())
+
+
+def _streams(server: servers.PostgreSQL) -> bool:
+    """Return whether the standby receives: only then does its primary name it."""
+    with psycopg.connect(server.url, autocommit=True) as session:
+        row = session.execute("SELECT status FROM pg_stat_wal_receiver").fetchone()
+        return row == ("streaming",)

@@ -79,6 +79,7 @@ class TestAlive:
         assert all("integrity_" in sql for sql in captured["default"])
         assert len(captured["blog_db"]) == 1
 
+    @pytest.mark.usefixtures("new_log")
     def test_it_asks_by_index_however_long_the_log_is(self, captured: Captured) -> None:
         write("ann").delete()
         dispatch.sweep("default")

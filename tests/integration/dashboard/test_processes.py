@@ -107,6 +107,7 @@ def test_a_log_that_does_not_answer_is_named(refuse: Callable[[str], object]) ->
     assert "test_left does not answer" in shown
 
 
+@pytest.mark.usefixtures("new_log")
 def test_it_reads_to_a_bound_and_says_so(
     monkeypatch: pytest.MonkeyPatch, captured: Captured
 ) -> None:

@@ -119,6 +119,7 @@ class TestSearch:
         page = viewer.get(address.replace("&amp;", "&")).context["page"]
         assert [row.pk for row in page.rows] == [two.pk, one.pk]
 
+    @pytest.mark.usefixtures("new_log")
     def test_an_index_serves_it(self) -> None:
         log_rows.make("auth.User", [str(10**6 + n) for n in range(3_000)], [])
         erased("ada", **DSR)

@@ -103,6 +103,7 @@ def test_the_rows_and_statements_of_one_claim_are_bounded(captured: Captured) ->
     assert captured["default"] == []
 
 
+@pytest.mark.usefixtures("new_log")
 def test_one_failure_costs_two_statements_and_no_scan_of_the_table(
     captured: Captured, tune: Tune
 ) -> None:

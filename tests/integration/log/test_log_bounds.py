@@ -17,8 +17,6 @@ from apps.integrity.queues import dispatch
 from tests.log_rows import make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.conftest import Captured
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -55,19 +53,7 @@ def test_a_claim_of_new_cascades_locks_only_what_it_claims() -> None:
     assert free == {*Deletion.objects.values_list("pk", flat=True)}.difference(first.ids)
 
 
-@pytest.fixture
-def _no_autovacuum(committed: None) -> Iterator[None]:
-    """It counts rows at any moment, and not those that are not committed yet."""
-    tables = ("integrity_deletion", "integrity_cascade")
-    with connections["default"].cursor() as cursor:
-        for table in tables:
-            cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-        yield
-        for table in tables:
-            cursor.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)")
-
-
-@pytest.mark.usefixtures("_no_autovacuum")
+@pytest.mark.usefixtures("new_log")
 def test_no_statement_of_a_claim_reads_the_whole_log(captured: Captured) -> None:
     """To read it all looks cheap where thousands are named, until the log has grown."""
     make("auth.User", range(6_000), ["blog_db", "shop_db"], apart=True, state="verified")
@@ -89,7 +75,7 @@ def test_no_statement_of_a_claim_reads_the_whole_log(captured: Captured) -> None
                     assert f"Seq Scan on {table}" not in plan, sql[:200]
 
 
-@pytest.mark.usefixtures("_no_autovacuum")
+@pytest.mark.usefixtures("new_log")
 def test_what_is_recorded_comes_in_the_order_of_an_index_whatever_was_counted(
     captured: Captured,
 ) -> None:
@@ -106,7 +92,7 @@ def test_what_is_recorded_comes_in_the_order_of_an_index_whatever_was_counted(
     assert picked.search(plan), plan
 
 
-@pytest.mark.usefixtures("_no_autovacuum")
+@pytest.mark.usefixtures("new_log")
 def test_what_is_due_comes_in_the_order_of_an_index_whatever_was_counted(
     captured: Captured,
 ) -> None:

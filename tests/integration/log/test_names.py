@@ -24,7 +24,6 @@ from apps.integrity.report import alarms, metrics, overview
 from apps.integrity.report.names import unknown
 from apps.integrity.report.work import work_of
 from apps.shop.models import Order
-from tests import superuser
 from tests.log_rows import make
 
 if TYPE_CHECKING:
@@ -319,9 +318,8 @@ class TestItIsAFinding:
         assert run("drain").code == 3
 
 
-@pytest.mark.usefixtures("committed")
+@pytest.mark.usefixtures("new_log")
 def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> None:
-    forget_statistics()
     make("auth.Customer", range(60_000), ["posts_of_old"], apart=True, state="verified")
     # Where a table or an index is all but empty, the planner may as well read and sort all of it.
     for state in ("pending", "done"):
@@ -347,12 +345,9 @@ def test_to_ask_costs_the_same_however_long_the_log_is(captured: Captured) -> No
                 assert "Sort" not in plan, plan
 
 
-@pytest.mark.usefixtures("committed")
+@pytest.mark.usefixtures("new_log")
 def test_work_is_counted_over_indexes_however_long_the_log_is(captured: Captured) -> None:
     """So status, metrics and alarms do not slow down with what ended, nor does the purge."""
-    # Rows of earlier tests have left indexes that are larger than the table.
-    for table in (Cascade, Deletion):
-        superuser.run("default", f"REINDEX TABLE {table._meta.db_table}")
     yesterday = timezone.now() - dt.timedelta(days=1)
     make(
         "auth.User",
@@ -382,11 +377,3 @@ def test_work_is_counted_over_indexes_however_long_the_log_is(captured: Captured
             plan = "\n".join(line for (line,) in cursor.fetchall())
             for table in (Cascade, Deletion):
                 assert f"Seq Scan on {table._meta.db_table}" not in plan, plan
-
-
-def forget_statistics() -> None:
-    """Let the planner know what it knows of a new log, whatever tests have run before."""
-    superuser.run(
-        "default", "DELETE FROM pg_statistic WHERE starelid::regclass::text LIKE 'integrity_%'"
-    )
-    superuser.run("default", "UPDATE pg_class SET reltuples = -1 WHERE relname LIKE 'integrity_%'")

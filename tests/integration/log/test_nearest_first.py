@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.integrity import capture
@@ -27,8 +27,6 @@ from tests.kinds.parents.models import Owner
 from tests.log_rows import check_partitions, make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.conftest import Captured, Tune
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -261,17 +259,8 @@ def test_a_joint_claim_goes_by_deadlines(tune: Tune, monkeypatch: pytest.MonkeyP
     assert {one.key for part in parts.values() for one in part.deletions} == {"2"}
 
 
-@pytest.fixture
-def _no_autovacuum(committed: None) -> Iterator[None]:
-    if connection.vendor != "postgresql":
-        pytest.skip("statistics of PostgreSQL")
-    with connections["default"].cursor() as cursor:
-        cursor.execute("ALTER TABLE integrity_cascade SET (autovacuum_enabled = off)")
-        yield
-        cursor.execute("ALTER TABLE integrity_cascade RESET (autovacuum_enabled)")
-
-
-@pytest.mark.usefixtures("_no_autovacuum", "nearest")
+@pytest.mark.postgresql
+@pytest.mark.usefixtures("new_log", "nearest")
 @pytest.mark.parametrize("is_counted", [True, False])
 def test_a_claim_reads_the_index_of_the_order_whatever_was_counted(
     tune: Tune, captured: Captured, engine: str, *, is_counted: bool

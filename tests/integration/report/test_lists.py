@@ -250,16 +250,13 @@ def test_filters_go_together(using: str) -> None:
 
 
 @pytest.mark.postgresql
+@pytest.mark.usefixtures("new_log")
 def test_a_page_reads_indexes_to_a_bound_however_long_the_log_is(
     captured: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the statistics of a new log, and with those of a large one."""
     monkeypatch.setattr(limits, "PAGE_CASCADES", 200)
     monkeypatch.setattr(limits, "COUNT_MAX", 200)
-    # Rows of earlier tests have left indexes that are larger than the table.
-    for table in (Cascade, Deletion):
-        superuser.run("default", f"REINDEX TABLE {table._meta.db_table}")
-    forget_statistics()
     log_rows.make("auth.Customer", range(20_000), PLACES, apart=True, state="verified")
     for state in ("pending", "running", "waiting", "blocked", "done", "kept", "cancelled"):
         log_rows.make("auth.User", range(300), PLACES, apart=True, state=state)
@@ -325,11 +322,3 @@ def test_receipts_read_their_cascades_in_one_statement(captured: Captured) -> No
     with captured:
         receipts.receipt_of(receipts.deletion(first[0].pk, using="default") or first[0])
     assert len([sql for sql in captured["default"] if "integrity_cascade" in sql]) == 1
-
-
-def forget_statistics() -> None:
-    """Let the planner know what it knows of a new log, whatever tests have run before."""
-    superuser.run(
-        "default", "DELETE FROM pg_statistic WHERE starelid::regclass::text LIKE 'integrity_%'"
-    )
-    superuser.run("default", "UPDATE pg_class SET reltuples = -1 WHERE relname LIKE 'integrity_%'")

@@ -204,6 +204,7 @@ class TestTheSameRelation:
 
 
 @pytest.mark.postgresql
+@pytest.mark.usefixtures("new_log")
 def test_it_asks_by_key_alone_however_long_the_log_is(captured: Captured) -> None:
     """G8: two looks and an insert for many keys, each through an index of its own."""
     keys = [str(key) for key in range(1, 201)]
