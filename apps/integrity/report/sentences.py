@@ -80,7 +80,7 @@ def _brake(fault: Fault) -> str:
 
 def _broker(fault: Fault) -> str:
     what = "The broker does not answer"
-    if fault.since_seconds is not None:
+    if fault.since_seconds is not None and fault.since_seconds >= 1:
         what = f"The broker has not answered for {span(fault.since_seconds)}"
     return f"{what}: {brief(fault.cause)}"
 
