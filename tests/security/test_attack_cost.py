@@ -350,7 +350,7 @@ class TestShared:
         computing.start()
         began = time.monotonic()
         assert [figure() for _ in range(5)] == [0] * 5
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 15
         gate.set()
         computing.join(30)
         assert figure() == 2

@@ -225,7 +225,7 @@ class TestTheChildsSide:
                 dead,
                 dead + 1,
             }
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 10  # a row's lock is waited for 50 s
 
     def test_the_number_of_probes_is_bounded(
         self, dead: int, monkeypatch: pytest.MonkeyPatch

@@ -87,11 +87,11 @@ class TestErase:
             step(service).erase(ITEMS)
 
     def test_a_service_that_does_not_answer(self, service: ErasureService) -> None:
-        service.delay_seconds = 2.0
+        service.delay_seconds = 8.0
         begin = time.monotonic()
         with pytest.raises(NotErased, match="TimeoutError"):
             step(service, timeout_seconds=0.2).erase(ITEMS)
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 6
 
     def test_nobody_listens(self, service: ErasureService) -> None:
         crm = step(service, url="http://127.0.0.1:1/")

@@ -350,7 +350,7 @@ class TestRests:
         recorded(30)
         began = time.monotonic()
         assert cascade.drain(BLOG, seconds=1).more
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 15
 
     def test_a_rest_ends_when_the_database_is_idle_again(self, tune: Tune) -> None:
         tune(pressure={BLOG: {"busy": HERE}})
@@ -362,7 +362,7 @@ class TestRests:
         LOAD[BLOG] = 0
         began = time.monotonic()
         assert pacer.rest(began + 60)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 20
         assert not pacer.is_slowed
 
     def test_a_step_along_several_relations_is_followed_by_one_rest(

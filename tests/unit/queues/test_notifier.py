@@ -99,7 +99,7 @@ def test_notifying_returns_at_once_while_the_broker_hangs(
     started = time.perf_counter()
     for _ in range(1000):
         notifier.notify("default")
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < SOON / 2
     assert broker.taken.empty()
 
 
@@ -190,7 +190,7 @@ def test_closing_waits_no_longer_than_its_timeout_for_a_broker_that_hangs(
     assert broker.entered.acquire(timeout=SOON)
     started = time.monotonic()
     notifier.close(0.1)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < SOON / 2
 
 
 def test_closing_does_not_sit_out_the_pause_after_a_failure(
@@ -202,7 +202,7 @@ def test_closing_does_not_sit_out_the_pause_after_a_failure(
     assert broker.entered.acquire(timeout=SOON)
     started = time.monotonic()
     notifier.close(SOON)
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 10
     assert threads() == others
 
 
