@@ -61,9 +61,25 @@ class MomentField(DateTimeField):
 
 
 class ServerNow(Now):
-    """The time of the server, when the statement began. `Now` of Django is local time on MySQL."""
+    """The time of the server, when the statement began. `Now` of Django is local time on MySQL.
+
+    On SQLite, `Now` writes fewer digits than Django does for a time that it was given. SQLite
+    compares texts, so that a time would not be equal to itself after it was read.
+    """
 
     output_field = MomentField()
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Any:
+        """Return the time as Python writes it: with microseconds, unless there are none."""
+        return self.as_sql(
+            compiler,
+            connection,
+            template="REPLACE(STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW'),"
+            " '.000000', '')",
+            **context,
+        )
 
     def as_mysql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.db import connections
 from django.utils import timezone
 
 from apps.integrity import relations
 from apps.integrity.backends import clocks
 from apps.integrity.checks import doctor
 from apps.integrity.checks.doctor import clock_skew
-from apps.integrity.control import heartbeats
-from apps.integrity.models import Heartbeat, Scan, Suspect
+from apps.integrity.control import heartbeats, identity
+from apps.integrity.log import ledger
+from apps.integrity.models import Heartbeat, Scan, Suspect, Tally
 from apps.integrity.models.moments import ServerNow
 from apps.integrity.relations import relation
 from apps.integrity.report import backlog, overview, receipts, status, suspected, throughput
@@ -121,6 +125,57 @@ def test_a_receipt_of_several_logs_begins_with_the_newest(
     ids = [each["deletion"]["id"] for each in receipts.receipts_of("auth.User", "77")]
     assert ids == sorted(ids, reverse=True)
     assert len(ids) == 2
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.parametrize("using", ["default", "test_lite"])
+class TestATimeOfTheServer:
+    """SQLite compares times as texts, and those that it writes itself have another form."""
+
+    def test_is_equal_to_itself_after_it_was_read(self, using: str) -> None:
+        for number in range(5):
+            Heartbeat.objects.using(using).create(name=f"beat {number}")
+            time.sleep(0.002)
+        _is_found(using)
+
+    def test_is_so_at_a_full_second(self, using: str) -> None:
+        if using != "test_lite":
+            pytest.skip("about SQLite")
+        connection = connections[using]
+        connection.ensure_connection()
+
+        def full_second(form: str, _: str) -> str:
+            return form.replace("%Y-%m-%d %H:%M:%f", "2026-12-01 02:15:47.000")
+
+        connection.connection.create_function("strftime", 2, full_second)
+        try:
+            Heartbeat.objects.using(using).create(name="beat")
+            _is_found(using)
+        finally:
+            connection.close()
+
+    def test_pages_of_a_ledger_end(self, using: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ledger, "PAGE", 2)
+        log = identity.of_log("default")
+        for number in range(5):
+            Tally.objects.using(using).create(
+                log=log, batch=10**9 + number, tally=uuid4(), label="x", counts={"1": 1},
+                parent="auth.User", keys={"1": str(number)},
+            )  # fmt: skip
+        pages = ledger.unknown_to_log(
+            using, log=log, using="default", since=timezone.now() - dt.timedelta(days=1)
+        )
+        found = [one.key for page in itertools.islice(pages, 10) for one in page]
+        assert sorted(key or "" for key in found) == ["0", "1", "2", "3", "4"]
+
+
+def _is_found(using: str) -> None:
+    rows = Heartbeat.objects.using(using)
+    for one in rows.all():
+        same = rows.filter(pk=one.pk)
+        assert same.filter(seen_at=one.seen_at).exists(), one.seen_at
+        assert not same.filter(seen_at__lt=one.seen_at).exists(), one.seen_at
+        assert not same.filter(seen_at__gt=one.seen_at).exists(), one.seen_at
 
 
 @pytest.mark.usefixtures("committed")
