@@ -15,6 +15,7 @@ from django.db import Error, connections
 
 from .. import conf, routing
 from ..backends.connections import tolerated
+from ..conf.steps import is_step
 from ..control import circuit_breaker, pacing
 from ..exceptions import CrossDatabaseError, DatabaseHindered
 from ..exceptions.failures import FAILURES, ends_the_process
@@ -91,6 +92,8 @@ class _Drain:
         self.databases, self.verify = databases, verify
         self.progress, self.deadline = progress, deadline
         self.result = DrainResult()
+        #: Place → rows that were changed, or items that were erased.
+        self.changed = Counter[str]()
 
     def until_done(self) -> None:
         result = self.result
@@ -134,7 +137,9 @@ class _Drain:
         result.kept += cascaded.kept
         result.rows += cascaded.rows
         if cascaded.rows:
-            self.progress(f"{alias}: {number_of(result.rows.total(), 'row')} so far")
+            self.changed[alias] += cascaded.rows.total()
+            unit = "item" if is_step(alias) else "row"
+            self.progress(f"{alias}: {number_of(self.changed[alias], unit)} so far")
         changes, unreachable = cascaded.changes, cascaded.unreachable
         self._note_quiet(alias, cascaded.quiet)
         if self.verify and not unreachable:

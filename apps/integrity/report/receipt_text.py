@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+from ..conf.steps import is_step
 from ..log.kept import counted
 from .lengths import span
 from .receipt_lines import NOT_COVERED
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 #: What no receipt covers, and what another one does.
 OUTSIDE = (
-    "Not covered by any receipt: tables of the parent's own database, files, caches, search"
-    " indexes, backups, logs, other services, and columns that no relation declares. Rows of"
-    " further databases that refer to a row deleted here are not covered by this receipt: that row"
-    " has a deletion and a receipt of its own."
+    "Not covered by any receipt: tables of the parent's own database, backups, logs, and columns"
+    " that no relation declares; nor files, caches, search indexes and other services, except for"
+    " what it lists of an erasure step. Rows of further databases that refer to a row deleted here"
+    " are not covered by this receipt: that row has a deletion and a receipt of its own."
 )
 #: Outcomes after which rows may be left that refer to the key.
 LEFT = ("open", "given up")
@@ -56,7 +57,11 @@ def conclusion(receipt: Receipt) -> str:
             f" were followed in {_and(unknown)}: there, only the rows listed here are known."
         )
     if state == "verified" and along:
-        return f"Counted again by {moment(deletion['verified_at'])}: no row {along} referred to it."
+        steps = _and_steps(receipt)
+        return (
+            f"Counted again by {moment(deletion['verified_at'])}: no row {along} referred to it"
+            f"{steps}."
+        )
     if state == "verified":
         return "No relation was followed, so no row was looked for."
     if state == "kept":
@@ -121,8 +126,12 @@ def _changed(receipt: Receipt) -> Iterator[str]:
 def _inexact(receipt: Receipt) -> Iterator[str]:
     """Yield in which databases more rows may have been changed than are counted."""
     inexact = [each["database"] for each in receipt["cascades"] if not each["rows_exact"]]
-    if inexact:
-        yield f"The rows of {_and(inexact)} are a minimum: more may have been changed there."
+    databases = [name for name in inexact if not is_step(name)]
+    if databases:
+        yield f"The rows of {_and(databases)} are a minimum: more may have been changed there."
+    for place in inexact:
+        if is_step(place):
+            yield f"The number of {place} is a minimum: more may have been erased there."
 
 
 def _undone(receipt: Receipt) -> Iterator[str]:
@@ -147,7 +156,7 @@ def _unknown(receipt: Receipt) -> list[str]:
 def left_alone(receipt: Receipt) -> list[str]:
     """Return a sentence for each relation whose rows a cascade has kept."""
     return [
-        f"{counted(line['kept'])} of {line['relation']} in {line['database']}"
+        f"{counted(line['kept'])} of {_named(line)}"
         f" {'was' if line['kept'] == 1 else 'were'} kept: the value has belonged to an existing row"
         f" since {moment(line['kept_at'])} or earlier"
         for line in receipt["scope"]
@@ -161,7 +170,7 @@ def not_covered(receipt: Receipt) -> list[str]:
     The rows are those that refer to the value now, not at the time of the deletion.
     """
     return [
-        f"{line['relation']} in {line['database']} is not covered: {line['reason']}{_now(line)}"
+        f"{_named(line)} is not covered: {line['reason']}{_now(line)}"
         for line in receipt["scope"]
         if line["outcome"] == NOT_COVERED
     ]
@@ -177,7 +186,7 @@ def _now(line: Mapping[str, Any]) -> str:
 def along(line: Mapping[str, Any]) -> str:
     """Return what became of the rows along one relation that was followed."""
     policy = f" ({line['policy']})" if line["policy"] else ""
-    return f"{line['relation']} in {line['database']}: {became(line)}{policy}"
+    return f"{_named(line)}: {became(line)}{policy}"
 
 
 def became(line: Mapping[str, Any]) -> str:
@@ -192,7 +201,8 @@ def became(line: Mapping[str, Any]) -> str:
         outcome = f"{outcome} {counted(line['kept'])}"
     elif outcome not in LEFT:
         return outcome if rows is None else f"{outcome} {rows:,}"
-    return outcome if rows is None else f"{outcome}, after {rows:,} had been deleted or changed"
+    was = "erased" if is_step(line["database"]) else "deleted or changed"
+    return outcome if rows is None else f"{outcome}, after {rows:,} had been {was}"
 
 
 def stated(receipt: Receipt) -> str:
@@ -216,9 +226,23 @@ def moment(iso: str | None) -> str:
     return f"{dt.datetime.fromisoformat(iso).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def _named(line: Mapping[str, Any]) -> str:
+    """Return what a line is about: a relation in a database, or an erasure step."""
+    if is_step(line["database"]):
+        return str(line["relation"])
+    return f"{line['relation']} in {line['database']}"
+
+
+def _and_steps(receipt: Receipt) -> str:
+    """Return that erasure steps have looked again, to follow what was counted; or ""."""
+    places = [each["database"] for each in receipt["cascades"] if is_step(each["database"])]
+    return f", and nothing was left of what {_and(places)} had found" if places else ""
+
+
 def _along(receipt: Receipt) -> str:
     """Return the relations that were followed and their databases, in words, or ""."""
-    lines = [line for line in receipt["scope"] if line["outcome"] != NOT_COVERED]
+    rows = [line for line in receipt["scope"] if not is_step(line["database"])]
+    lines = [line for line in rows if line["outcome"] != NOT_COVERED]
     labels = [*dict.fromkeys(line["relation"] for line in lines)]
     databases = [*dict.fromkeys(line["database"] for line in lines)]
     if not lines:
@@ -228,5 +252,6 @@ def _along(receipt: Receipt) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
-    """Return the names in words, or how many databases there are: a sentence holds two."""
-    return f"{len(names)} databases" if names[2:] else " and ".join(names)
+    """Return the names in words, or how many there are: a sentence holds two."""
+    places = "erasure steps" if all(map(is_step, names)) else "databases"
+    return f"{len(names)} {places}" if names[2:] else " and ".join(names)

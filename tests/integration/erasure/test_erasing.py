@@ -34,6 +34,7 @@ from apps.integrity.log.retry import retry_blocked
 from apps.integrity.models import Cascade, ChildDatabase, Deletion, Finding, Tally
 from apps.integrity.queues import dispatch
 from apps.integrity.relations import discover
+from apps.integrity.report import receipt_text, receipts
 from apps.integrity.report.metrics import exposition
 from apps.integrity.report.overview import collect_overview
 from apps.integrity.report.status import collect_status
@@ -575,6 +576,17 @@ class TestShown:
         (line,) = [line for line in receipt["scope"] if line["database"] == PLACE]
         assert (line["outcome"], line["rows"]) == ("erased", 5)
         assert [one["rows_exact"] for one in receipt["cascades"]] == [True] * 3
+        assert receipt["statement"][0].endswith(
+            " in blog_db and shop_db referred to it,"
+            " and nothing was left of what step:files had found."
+        )
+        assert receipt_text.along(line) == "step:files: erased 5"
+
+    def test_in_the_receipt_of_what_is_not_done(self) -> None:
+        (receipt,) = receipts.receipts_of("auth.User", user_pk())
+        (line,) = [line for line in receipt["scope"] if line["database"] == PLACE]
+        assert "step:files" not in receipt_text.conclusion(receipt)
+        assert receipt_text.along(line).startswith("step:files: open")
 
     def test_on_the_pages(self) -> None:
         client = Client()
