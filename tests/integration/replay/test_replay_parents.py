@@ -350,6 +350,7 @@ def test_the_command(erased: Callable[..., list[Any]]) -> None:
             "recorded": 0,
             "brakes": {},
             "refused": {},
+            "hindered": {},
             "effects": [],
         },
         0,
@@ -384,9 +385,12 @@ def test_an_unreachable_child_leaves_out_only_what_its_ledger_names(
     with refuse("shop_db"):
         document, code = run("--parents")
         assert ([one["key"] for one in document["parents"]], code) == ([str(ann.pk)], 5)
+        assert [*document["hindered"]] == ["shop_db"]
+        assert document["hindered"]["shop_db"].startswith("cannot be reached: ")
         document, code = run("--parents", "--apply")
         assert (document["erased"], code) == (1, 5)
+        assert [*document["hindered"]] == ["shop_db"]
         assert list(User.objects.all()) == [bob]
     document, code = run("--parents", "--apply")
-    assert (document["erased"], code) == (1, 0)
+    assert (document["erased"], document["hindered"], code) == (1, {}, 0)
     assert not User.objects.exists()

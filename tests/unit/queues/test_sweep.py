@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,9 @@ from apps.integrity import relations, routing
 from apps.integrity.queues import celery
 from apps.integrity.queues.celery_worker.steps import Sweep
 from workers.celery import app
+
+if TYPE_CHECKING:
+    from tests.conftest import Tune
 
 
 class Timer:
@@ -59,6 +62,15 @@ def test_a_database_is_asked_about_on_its_own_queue_and_the_logs_on_the_other(
         *(("integrity.dispatch", using) for using in relations.log_databases()),
         ("integrity.cascade", "blog_db"),
     ]
+
+
+def test_an_erasure_step_is_asked_about_on_its_own_queue(
+    sent: list[tuple[str, str]], tune: Tune
+) -> None:
+    tune(steps={"files": "apps.integrity.contrib.erasure.FieldFiles"})
+    one = worker("integrity.blog_db", "integrity.step.files", "integrity.of_no_database")
+    Sweep(one).act(one)
+    assert sent == [("integrity.cascade", "blog_db"), ("integrity.cascade", "step:files")]
 
 
 def test_a_worker_asks_soon_after_its_start_and_then_regularly(

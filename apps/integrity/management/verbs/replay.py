@@ -169,6 +169,7 @@ def _parents(
         "recorded": sum(done.recorded for done in every),
         "brakes": {label: why for done in every for label, why in done.brakes.items()},
         "refused": {name: why for done in every for name, why in done.refused.items()},
+        "hindered": {alias: why for done in every for alias, why in done.hindered.items()},
         "effects": effects,
         "applied": apply,
     }

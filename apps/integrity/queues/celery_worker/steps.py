@@ -11,7 +11,7 @@ from kombu.exceptions import KombuError
 from ...exceptions import CrossDatabaseError
 from ...exceptions.loggers import logger_of
 from ...exceptions.redaction import reason_of_error
-from ...routing import CONTROL
+from ...routing import CONTROL, queue_for
 from .. import health
 from .consumer import Guard
 
@@ -114,14 +114,13 @@ def publish(queue: str) -> None:
     from ... import relations  # its models are ready once Celery has started
     from .. import celery  # its models are ready once Celery has started
 
-    control, _, database = queue.partition(".")
-    if control != CONTROL:
-        return
-    if database:
-        celery.publish_cascade(database)
-    else:
+    if queue == CONTROL:
         for using in relations.log_databases():
             celery.publish_dispatch(using)
+        return
+    for place in relations.catalogue().places:  # of a step, it is not what the queue's name ends in
+        if queue_for(place) == queue:
+            celery.publish_cascade(place)
 
 
 class Children(Periodic):
