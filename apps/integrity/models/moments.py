@@ -9,6 +9,7 @@ So the columns hold UTC whatever is configured, and ages are true at any time.
 from __future__ import annotations
 
 import datetime as dt
+from functools import partialmethod
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -18,7 +19,6 @@ from django.utils import timezone
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models.sql.compiler import SQLCompiler
 
     DateTimeField = models.DateTimeField[Any, Any]
 else:
@@ -69,20 +69,11 @@ class ServerNow(Now):
 
     output_field = MomentField()
 
-    def as_sqlite(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
-    ) -> Any:
-        """Return the time as Python writes it: with microseconds, unless there are none."""
-        return self.as_sql(
-            compiler,
-            connection,
-            template="REPLACE(STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW'),"
-            " '.000000', '')",
-            **context,
-        )
-
-    def as_mysql(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
-    ) -> Any:
-        """Return the time in UTC, whatever the zone of the server and of the session."""
-        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+    # As Python writes a time: with microseconds, unless there are none.
+    as_sqlite = partialmethod(
+        Now.as_sql,
+        template="REPLACE(STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW'),"
+        " '.000000', '')",
+    )
+    # UTC, whatever the zone of the server and of the session.
+    as_mysql = partialmethod(Now.as_sql, template="UTC_TIMESTAMP(6)")
