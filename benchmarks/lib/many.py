@@ -59,12 +59,15 @@ def measure() -> dict[str, dict[str, float]]:
 
 
 def _measured(step: Callable[[], object]) -> dict[str, float]:
-    took = list[float]()
+    took, rounds = list[float](), list[Counter[str]]()
     for _ in range(TIMES):
         began = time.perf_counter()
         with _counted() as sent:
             step()
         took.append((time.perf_counter() - began) * 1_000)
+        rounds.append(sent)
+    # The fewest: a slow round also does what is due every few seconds.
+    sent = min(rounds, key=Counter.total)
     children = sent.total() - sent["default"]
     return {"log": sent["default"], "children": children, "ms": min(took)}
 
