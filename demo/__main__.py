@@ -36,7 +36,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./run demo", description="Run the demo.")
     parser.add_argument("--once", action="store_true", help="end after the last step")
     parser.add_argument(
-        "--settings", default="config.settings", help="the settings module of all processes"
+        "--settings",
+        default="demo.settings",
+        help="the settings of all processes, based on demo.settings",
     )
     arguments = parser.parse_args()
     once = arguments.once
@@ -64,8 +66,7 @@ def _begin(stack: ExitStack, settings: str) -> Story:
     """Start the servers and set up Django; `stack` stops everything."""
     screen.say("Starting three PostgreSQL servers and a broker …")
     sandbox = stack.enter_context(servers.running())
-    superusers = {alias: server.url for alias, server in sandbox.postgres.items()}
-    stage = Stage(sandbox.directory, superusers, settings)
+    stage = Stage(sandbox.directory, sandbox.postgres, settings)
     os.environ.update({**stage.environment(), **sandbox.environment})
     stack.callback(stage.stop)
     django.setup()

@@ -19,6 +19,7 @@ POSTS, ORDERS = "blog.Post.author", "shop.Order.customer"
 RELATIONS = {POSTS, ORDERS, "blog.Comment.author"}
 #: A comment may go along either, because it may be on a post of an account that goes as well.
 COMMENTS = ("blog.Comment.author", "blog.Comment.post")
+COUNTED = RELATIONS | {*COMMENTS}
 #: Where the account of a row stands in it, and the post of a comment: tests/chaos/rows.py.
 ACCOUNT, POST = 1, 2
 PROVEN = "Counted again by "
@@ -59,11 +60,15 @@ def is_proof(line: Mapping[str, Any]) -> bool:
 
 
 def counted(lines: Iterable[Mapping[str, Any]]) -> Counts:
-    """Return the rows that the receipts of each account count, under each label."""
+    """Return the rows that the receipts of each account count, under each label of `Truth`.
+
+    Rows that name files, and the files, have labels of their own: restoring.py looks at them.
+    """
     counts: dict[int, Counter[str]] = defaultdict(Counter)
     for line in lines:
         for each in line["scope"]:
-            counts[int(line["deletion"]["key"])][each["relation"]] += each["rows"] or 0
+            if each["relation"] in COUNTED:
+                counts[int(line["deletion"]["key"])][each["relation"]] += each["rows"] or 0
     return counts
 
 

@@ -15,15 +15,17 @@ from sandbox.environment import VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sandbox.servers import PostgreSQL
+
 
 @contextmanager
-def refusing(alias: str, superuser: str | None = None) -> Iterator[None]:
+def refusing(alias: str, server: PostgreSQL | None = None) -> Iterator[None]:
     """Make the database of `alias` end its connections and refuse new ones during the block.
 
-    `superuser` is the URL of a superuser, which may end other roles' sessions. The default is the
-    URL of the environment.
+    The superuser of its `server` may end other roles' sessions. Without it, the URL of the
+    environment is used.
     """
-    url = superuser or os.environ[VARIABLES[alias]]
+    url = server.url if server else os.environ[VARIABLES[alias]]
     connections[alias].close()
     try:
         _allow(alias, url, allowed=False)

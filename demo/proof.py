@@ -16,6 +16,8 @@ from redis.retry import Retry
 
 from apps.blog.models import Comment, Post
 from apps.integrity.checks import doctor
+from apps.integrity.conf import current
+from apps.integrity.conf.steps import place_of
 from apps.integrity.queues import celery_broker
 from apps.integrity.report import status
 from apps.shop.models import Order
@@ -62,7 +64,7 @@ def remaining(keys: Iterable[int]) -> dict[str, int]:
 
 
 def backlogs() -> dict[str, DatabaseRow]:
-    """Return the status of each child database, by alias."""
+    """Return the status of each child database, and of the step, by alias or place."""
     return {row["database"]: row for row in status.collect_status()["databases"]}
 
 
@@ -128,10 +130,10 @@ def of_tasks(seen: Iterable[dict[str, Any]]) -> Proof:
 
 
 def _only_aliases(text: str) -> bool:
-    """Return whether the printed arguments are only aliases of the project's databases."""
+    """Return whether the printed arguments are only aliases of databases, or places of steps."""
     values = ast.literal_eval(text)
     given = values.values() if isinstance(values, dict) else values
-    return set(given) <= set(settings.DATABASES)
+    return set(given) <= {*settings.DATABASES, *map(place_of, current().steps or ())}
 
 
 def of_machines(stage: Stage) -> list[Proof]:

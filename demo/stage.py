@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox.processes import Process
+    from sandbox.servers import PostgreSQL
 
 LOOPBACK = "127.0.0.1"
 ADMIN = "admin"
@@ -34,13 +35,14 @@ ADMIN = "admin"
 class Stage:
     """The project's processes on this machine.
 
-    `password` is the admin's, for the site and for Flower. `superusers` has a superuser's URL by
-    alias, to make a database refuse connections; it is empty if the demo did not start the servers.
+    `password` is the admin's, for the site and for Flower. `servers` has the database servers by
+    alias, to make one refuse connections or to restore it; it is empty if the demo did not start
+    them.
     """
 
     directory: Path
-    superusers: Mapping[str, str] = field(default_factory=dict)
-    settings: str = "config.settings"
+    servers: Mapping[str, PostgreSQL] = field(default_factory=dict)
+    settings: str = "demo.settings"
     web_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     flower_address: str = field(default_factory=lambda: f"http://{LOOPBACK}:{free_port()}")
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
@@ -53,7 +55,13 @@ class Stage:
             "DEBUG": "false",
             "HTTPS": "false",
             "FLOWER_URL": self.flower_address,
+            "MEDIA_ROOT": str(self.media),
         }
+
+    @property
+    def media(self) -> Path:
+        """The folder of uploaded files."""
+        return self.directory / "media"
 
     def start_web(self) -> None:
         """Start the web server without waiting until it serves; see `await_web`."""
@@ -156,8 +164,12 @@ def _nodes() -> dict[str, str]:
     """Return the queue of each worker, by the worker's name."""
     from django.conf import settings
 
-    children = sorted(settings.DATABASE_ROUTING_RULES.values())
-    return {CONTROL: CONTROL, **{alias: queue_for(alias) for alias in children}}
+    from apps.integrity.conf import current
+    from apps.integrity.conf.steps import place_of
+
+    children = sorted({*settings.DATABASE_ROUTING_RULES.values()})
+    steps = {name: queue_for(place_of(name)) for name in current().steps or ()}
+    return {CONTROL: CONTROL, **{alias: queue_for(alias) for alias in children}, **steps}
 
 
 def _may_fork() -> bool:

@@ -1,4 +1,4 @@
-"""Base backups of the sandbox's PostgreSQL servers, and servers that are restored from them."""
+"""Servers that are restored from base backups, beside those that they were made of."""
 
 from __future__ import annotations
 
@@ -7,28 +7,12 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from sandbox import processes, servers
+from sandbox import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-def base_backup(primary: servers.PostgreSQL, name: str, *options: str) -> servers.PostgreSQL:
-    """Make a backup of a running server; return the server that begins with it, not started."""
-    shared = primary.installation
-    alias = next(alias for alias, name in servers.DATABASES.items() if name == primary.database)
-    server = servers.PostgreSQL(shared, alias=alias)
-    server.data, server.log = shared.place / name, shared.logs / f"postgresql-{name}.log"
-    server.listen_on(processes.free_port())
-    backup = shared.process(
-        f"basebackup-{name}",
-        shared.program.with_name("pg_basebackup"),
-        *("-h", servers.LOOPBACK, "-p", str(primary.port), "-U", servers.USER),
-        *("-D", server.data, *options, "--checkpoint=fast", "--no-sync"),
-    )
-    backup.env = shared.passwords.environment()
-    processes.finish_all([backup])
-    return server
+    from sandbox import servers
 
 
 @contextmanager

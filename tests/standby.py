@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from sandbox import processes, servers
-from tests.backups import base_backup
+from sandbox.backups import base_backup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

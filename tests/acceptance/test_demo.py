@@ -95,7 +95,25 @@ def test_only_the_database_that_is_away_waits_and_says_why(document):
 
 def test_the_killed_worker_left_rows_that_another_removed(document):
     assert 0 < document["kill"]["rows_left"] < document["kill"]["rows"]
-    assert document["kill"]["receipt"]["deletion"]["state"] == "cascaded"
+    states = {one["database"]: one["state"] for one in document["kill"]["receipt"]["cascades"]}
+    assert states.keys() == {"blog_db", "shop_db", "step:files"}
+    assert {states["blog_db"], states["shop_db"]} <= {"done", "verified"}
+
+
+def test_a_file_goes_with_its_post_and_no_other(document):
+    assert document["files"] == {"erased": 20, "kept": 20}
+    held = [proof["held"] for proof in document["proofs"] if " file of " in proof["claim"]]
+    assert held == [True] * 4  # after the deletion, and after the replay
+
+
+def test_what_a_restore_brought_back_is_noticed_and_erased_again(document):
+    restore = document["restore"]
+    assert restore["rows"] == 60
+    assert restore["files"] == 20
+    assert 0 < restore["noticed_seconds"] < 90
+    (sentence,) = document["undone"]
+    assert ", undone by a restore of blog_db that was noticed at " in sentence
+    assert ", erased again at " in sentence
 
 
 def test_flower_shows_the_tasks_with_aliases_only(document):
@@ -103,11 +121,17 @@ def test_flower_shows_the_tasks_with_aliases_only(document):
     assert {"integrity.dispatch", "integrity.cascade"} <= {task["name"] for task in tasks}
     for task in tasks:
         assert ast.literal_eval(task["kwargs"]) == {}
-        assert set(ast.literal_eval(task["args"])) <= {"default", "blog_db", "shop_db"}
+        assert set(ast.literal_eval(task["args"])) <= {
+            "default",
+            "blog_db",
+            "shop_db",
+            "step:files",
+        }
     cascades = [task["args"] for task in tasks if task["name"] == "integrity.cascade"]
     assert {alias for args in cascades for alias in ast.literal_eval(args)} == {
         "blog_db",
         "shop_db",
+        "step:files",
     }
 
 

@@ -44,6 +44,8 @@ def lines() -> Lines:
                 along("blog.Comment.author", "blog_db", 1),
                 along("blog.Comment.post", "blog_db", 1),
                 along("shop.Order.customer", "shop_db", 1),
+                along("attachments.Attachment.post", "blog_db", 1),
+                along("step:files", "step:files", 1),
             ],
         }
     ]
@@ -68,6 +70,7 @@ def test_what_is_right_holds(truth: Truth, lines: Lines) -> None:
         (lambda lines: lines[0]["scope"][1].update(rows=2), [True, False, False]),
         (lambda lines: lines[0]["scope"][2].update(rows=0), [True, True, False]),
         (lambda lines: lines[0]["cascades"][1].update(state="done"), [False, True, True]),
+        (lambda lines: lines[0]["cascades"].append({"state": "done"}), [False, True, True]),
         (lambda lines: lines[0]["statement"].insert(0, "Verified, but …"), [False, True, True]),
         (lambda lines: lines.append(lines[0]), [True, False, False]),
     ],

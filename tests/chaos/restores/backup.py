@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from sandbox import servers
+from sandbox.backups import base_backup
 from sandbox.processes import ProcessError, eventually, finish_all, stop_all
-from tests.backups import base_backup
 
 if TYPE_CHECKING:
     from sandbox.processes import Process

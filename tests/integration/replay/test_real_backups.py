@@ -17,8 +17,9 @@ from apps.integrity.control import actions, restores
 from apps.integrity.models import Cascade, Deletion
 from apps.integrity.queues import dispatch
 from apps.shop.models import Order
+from sandbox.backups import base_backup
 from sandbox.processes import eventually
-from tests.backups import base_backup, restored
+from tests.backups import restored
 
 if TYPE_CHECKING:
     from collections import Counter
