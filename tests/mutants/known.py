@@ -14,6 +14,7 @@ from . import (
     replays,
     rights,
     rows,
+    steps,
     tallies,
     verified,
 )
@@ -32,4 +33,5 @@ MUTATIONS = (
     *pressure.MUTATIONS,
     *tallies.MUTATIONS,
     *replays.MUTATIONS,
+    *steps.MUTATIONS,
 )

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from .mutation import Mutation
-from .paths import CHILDREN, JUDGEMENT, LEDGER, PARENTS, T_CHILDREN, T_PARENTS, UNDONE
+from .paths import (
+    CHILDREN,
+    JUDGEMENT,
+    LEDGER,
+    PARENTS,
+    REFUSALS,
+    T_CHILDREN,
+    T_ERASING,
+    T_PARENTS,
+    UNDONE,
+)
 
 MUTATIONS = (
     Mutation(
@@ -85,5 +95,34 @@ MUTATIONS = (
         "        if not done.reason:\n            why",
         "        if True:\n            why",
         (f"{T_CHILDREN}::test_the_pause_stays_while_the_log_lacks_something",),
+    ),
+    Mutation(
+        "steps-stay-done-after-a-replay",
+        "G1: what steps erased with rows that a restore brought back is not erased again",
+        UNDONE,
+        "beside.reopen_steps([pk for one in changed for pk in one.deletions], using=using)",
+        "pass",
+        (f"{T_ERASING}::test_what_a_restore_brought_back_is_collected_and_erased_again",),
+    ),
+    Mutation(
+        "replay-does-not-see-a-late-pause",
+        "G6: a restore that is noticed during its replay pauses the database for good",
+        CHILDREN,
+        "    if actions.kind_of_pause(database, using=using) == ChildDatabase.Pause.RESTORED:\n",
+        "    if False:\n",
+        (
+            f"{T_CHILDREN}::test_a_restore_that_is_noticed_while_it_is_replayed_does_not_pause_for_good",
+        ),
+    ),
+    Mutation(
+        "late-pause-does-not-see-the-replay",
+        "G6: a pause that comes after the replay stays for good",
+        REFUSALS,
+        "    if paused and replayed():\n",
+        "    if False:\n",
+        (
+            f"{T_CHILDREN}::test_a_pause_that_comes_after_the_replay_ends_at_once",
+            f"{T_CHILDREN}::test_a_pause_by_verification_that_comes_after_the_replay_ends_at_once",
+        ),
     ),
 )

@@ -21,7 +21,7 @@ from ..models.moments import ServerNow
 from .tallies import known_in
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -94,6 +94,15 @@ def forget_erased(rows: QuerySet[Finding], deletions: Collection[int]) -> int:
     pks = mine(rows, deletions).values_list("pk", flat=True)
     again = Finding.objects.using(rows.db).filter(pk__in=[*pks])
     return again.update(erased_at=None)
+
+
+def of_log(database: str, *, log: UUID) -> Iterator[tuple[QuerySet[Finding], list[int]]]:
+    """Yield all findings of a log in a child database, with the next deletions that have some."""
+    rows, begin = Finding.objects.using(database).filter(log=log), 0
+    ids = rows.order_by("deletion").values_list("deletion", flat=True).distinct()
+    while page := [*ids.filter(deletion__gt=begin)[:ROWS]]:
+        yield rows, page
+        begin = page[-1]
 
 
 def remove(pks: Sequence[UUID], *, database: str) -> int:

@@ -19,7 +19,7 @@ from django.db.models import Q
 from ..backends.transactions import atomic, retried
 from ..models import Cascade
 from ..models.moments import ServerNow
-from . import beside, outcomes, tables, tallies
+from . import beside, findings, outcomes, tables, tallies
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -135,6 +135,19 @@ def put_back(
                 changed.append(cascade)
         beside.reopen_steps([pk for one in changed for pk in one.deletions], using=using)
     return changed
+
+
+@retried
+def reopen_found(database: str, *, log: UUID, using: str) -> None:
+    """Let steps erase again what a child database holds as found.
+
+    Rows may have gone before the backup, and what belongs to them may have been erased after it.
+    It is back if its store was restored as well, and no cascade of the rows is put back.
+    """
+    for rows, deletions in findings.of_log(database, log=log):
+        findings.forget_erased(rows, deletions)
+        with atomic(using):
+            beside.reopen_steps(deletions, using=using)
 
 
 def _put_back(cascade: Cascade, sums: Sums, mark: str, noticed_at: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
 import json
 import time
@@ -651,8 +652,42 @@ def test_what_a_restore_brought_back_is_collected_and_erased_again(directory: Pa
     assert {*Post.objects.values_list("author", flat=True)} == {living.pk}
 
 
+@pytest.mark.parametrize("is_erased", [False, True])
+def test_what_was_found_before_the_backup_and_erased_after_it_is_erased_again(
+    directory: Path, *, is_erased: bool
+) -> None:
+    gone, between = with_files(directory, "gone"), with_files(directory, "between")
+    living, late = with_files(directory, "living"), with_files(directory, "late")
+    files = names(directory)
+    for user in (gone, between):  # so the first one finished before all that is put back
+        user.delete()
+        work("blog_db", "shop_db")
+        if is_erased:
+            work(PLACE)
+    tables = [Tally, Finding, Post, Comment]
+    backup = {model: [*model._base_manager.using("blog_db").all()] for model in tables}
+    assert backup[Finding]
+    until_verified()
+    late.delete()
+    until_verified()
+    assert cascade_states() == ["verified"] * 9
+    for model in reversed(tables):
+        model._base_manager.using("blog_db").all()._raw_delete("blog_db")
+    for model, rows in backup.items():
+        model._base_manager.using("blog_db").bulk_create(rows)
+    for name in files - {"gone-order", "between-order", "late-order"}:
+        (directory / name).write_text("text")
+    children.replay("blog_db", using="default", since=None, actor="me")
+    until_verified()
+    assert {*cascade_states()} == {"verified"}
+    assert names(directory) == {name for name in files if name.startswith("living")}
+    assert {*Post.objects.values_list("author", flat=True)} == {living.pk}
+    assert findings() == 0
+
+
+@pytest.mark.parametrize("erased_at", [None, dt.datetime(2026, 1, 1, tzinfo=dt.UTC)])
 def test_what_is_found_while_a_step_is_verified_is_not_removed_with_what_is_proven(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch, erased_at: dt.datetime | None
 ) -> None:
     user = with_files(directory, "gone")
     user.delete()
@@ -670,8 +705,8 @@ def test_what_is_found_while_a_step_is_verified_is_not_removed_with_what_is_prov
     def meanwhile(step: Files, items: Any) -> Found:
         found = probe(step, items)
         late = {name: getattr(proven, name) for name in ("log", "batch", "deletion", "step")}
-        if not Finding.objects.using("blog_db").filter(erased_at=None).exists():
-            Finding.objects.using("blog_db").create(**late, items=["late"], size=1)
+        Finding.objects.using("blog_db").create(**late, items=["late"], size=1, erased_at=erased_at)
+        monkeypatch.setattr(Files, "probe", probe)
         return found
 
     monkeypatch.setattr(Files, "probe", meanwhile)

@@ -149,6 +149,9 @@ def _found(database: str, using: str, since: dt.datetime | None) -> Replayed:
 
 
 def _put_back(done: Replayed, since: dt.datetime | None) -> None:
+    if done.lost or since:
+        log = identity.of_log(done.log)
+        undone.reopen_found(done.database, log=log, using=done.log)
     mark, noticed_at = None, _noticed_at(done.database, done.log)
     for page, sums in pages(done, since):
         if mark is None:
