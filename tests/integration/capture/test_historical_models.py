@@ -35,12 +35,19 @@ LAST_OF_AUTH = "0012_alter_user_first_name_max_length"
 pytestmark = pytest.mark.usefixtures("committed")
 
 
-def migrate(forwards: Callable[[Any, Any], None], using: str = "default") -> None:
-    """Run it as a data migration does, with the models of the state."""
-    state = ProjectState.from_apps(apps)
-    operation = migrations.RunPython(forwards)
+def migrate(
+    forwards: Callable[[Any, Any], None], using: str = "default", app: str = "auth"
+) -> None:
+    """Run it as a data migration of the app does, with the models of the state."""
+    state, ran = ProjectState.from_apps(apps), list[str]()
+
+    def noted(old: Any, editor: Any) -> None:
+        ran.append(using)
+        forwards(old, editor)
+
     with connections[using].schema_editor() as editor:
-        operation.database_forwards("auth", editor, state, state)
+        migrations.RunPython(noted).database_forwards(app, editor, state, state)
+    assert ran, f"the routers keep migrations of {app} away from {using}"
 
 
 def forget(**wanted: Any) -> Callable[[Any, Any], None]:
@@ -108,7 +115,7 @@ class TestRecorded:
             rows.create(pk=1)
             rows.all().delete()
 
-        migrate(forwards, "test_right")
+        migrate(forwards, "test_right", "right")
         assert not Deletion.objects.exists()
         assert not Owner.objects.using("test_right").exists()
 
@@ -123,7 +130,7 @@ class TestRecorded:
         with connections["test_left"].schema_editor() as editor:
             editor.create_model(Guarded)
         try:
-            migrate(forwards, "test_left")
+            migrate(forwards, "test_left", "left")
             assert not Guarded.objects.using("test_left").exists()
             assert not Deletion.objects.using("test_left").exists()
         finally:
