@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from tests.conftest import Captured
 
 MISSING = 987_654
+#: What begins a statement that writes nothing.
+READS = r"\(?(SELECT|EXPLAIN SELECT|BEGIN|COMMIT|SET LOCAL|SET SESSION|WITH|SAVEPOINT|RELEASE)"
 EVERY = {DEFAULT_DB_ALIAS, "blog_db", "shop_db", "test_left", "test_right", "test_lite"}
 
 
@@ -376,7 +378,7 @@ class TestOutages:
     ) -> None:
         write("ann").delete()
         with refuse("blog_db"):
-            with pytest.raises(NotDrained, match=r"^blog_db: .*refused") as caught:
+            with pytest.raises(NotDrained, match=r"^blog_db: cannot be reached: ") as caught:
                 testing.drain()
             assert set(caught.value.reasons) == {"blog_db"}
             with pytest.raises(DatabaseUnreachable, match="blog_db"):
@@ -394,7 +396,7 @@ def test_looking_for_orphans_writes_nothing_anywhere(committed: None, captured: 
         testing.assert_no_orphans()
     for alias in EVERY:
         for sql in captured[alias]:
-            assert re.match(r"\(?(SELECT|BEGIN|COMMIT|SET LOCAL|WITH|SAVEPOINT|RELEASE)", sql), sql
+            assert re.match(READS, sql), sql
     assert Identity.objects.using("blog_db").count() == 0
 
 

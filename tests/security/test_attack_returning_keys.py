@@ -362,7 +362,10 @@ class TestUnknownValues:
         assert eventually(lambda: verification.verify("test_left").reopened == 1, timeout=30)
         assert Cascade.objects.get(database="test_left").state == "pending"
 
-    @pytest.mark.parametrize("recorded", ["signal", "record", "trigger"])
+    @pytest.mark.parametrize(
+        "recorded",
+        ["signal", "record", pytest.param("trigger", marks=pytest.mark.postgresql)],
+    )
     def test_a_value_that_was_null_is_known(
         self, recorded: str, tune: Tune, request: pytest.FixtureRequest
     ) -> None:

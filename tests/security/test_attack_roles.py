@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from tests.conftest import Tune
     from tests.roles import LogIn
 
-pytestmark = pytest.mark.usefixtures("committed")
+#: Roles of MariaDB are in tests/engines/mariadb/test_mariadb_grants.py.
+pytestmark = [pytest.mark.postgresql, pytest.mark.usefixtures("committed")]
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "least-privilege.md"
 REFUSED = "42501"  # insufficient_privilege

@@ -131,6 +131,7 @@ HANG_CAPTURE = (
 HANG_REFUSE = "CREATE TRIGGER mine BEFORE TRUNCATE ON {} EXECUTE FUNCTION {}()"
 
 
+@pytest.mark.postgresql  # functions and triggers of PostgreSQL
 @pytest.mark.usefixtures("both")
 class TestARoleWithNothing:
     """TEMP on the database is what each role has by default."""
@@ -244,6 +245,7 @@ class TestARoleWithNothing:
             assert sql("SELECT pg_has_role('integrity_log', 'MEMBER')") == [(False,)]
 
 
+@pytest.mark.postgresql  # functions and triggers of PostgreSQL
 @pytest.mark.usefixtures("both")
 class TestTheDefiner:
     def test_is_a_role_that_may_only_insert_into_the_log(self) -> None:
@@ -414,6 +416,7 @@ TAMPERED = {
 }
 
 
+@pytest.mark.postgresql  # functions and triggers of PostgreSQL
 @pytest.mark.usefixtures("both")
 class TestWhatWasTamperedWith:
     @pytest.mark.parametrize("name", TAMPERED)

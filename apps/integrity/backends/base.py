@@ -188,6 +188,12 @@ class RowBackend(Protocol):
         indexes, and fails where row level security would hide rows from it.
         """
 
+    def require_current(self, model: Model, *, using: str) -> None:
+        """Raise `FilteredRead` where a plain read may show a locked row as it was before the lock.
+
+        Call it in the transaction of a step.
+        """
+
     def restore_row_security(self, *, using: str) -> None:
         """Let row level security work as configured for the rest of the transaction.
 

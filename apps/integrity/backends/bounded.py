@@ -7,7 +7,7 @@ waits for no row on MySQL, but for a table that DDL has locked: by the server's 
 from __future__ import annotations
 
 import functools
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections, transaction
@@ -74,13 +74,15 @@ def bounded_read(alias: str, lock_seconds: float, *models: type[Model]) -> Itera
 
 @contextmanager
 def timed_read(alias: str, seconds: float) -> Iterator[None]:
-    """Limit each statement of the block to `seconds`, on PostgreSQL. Raises the server's error.
+    """Limit each SELECT of the block to `seconds`, but on SQLite. Raises the server's error.
 
-    The block is one transaction, or a part of the caller's, which stays usable.
+    On PostgreSQL, the block is one transaction, or a part of the caller's, which stays usable.
     """
     connection = connections[alias]
     if connection.vendor != "postgresql":
-        yield
+        is_mysql = connection.vendor == "mysql"
+        with session.timed(alias, seconds) if is_mysql else nullcontext():
+            yield
         return
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         cursor.execute(_TIME)

@@ -56,6 +56,10 @@ WORDS = {
         " tables a pool of their own"
     ),
     "standby": "the server is a standby, which may be behind. Let the alias point to the primary",
+    "statements": (
+        "the server's binlog_format is STATEMENT, so erasure steps might read older values than"
+        " those that go. Nothing was changed. Set it to ROW or MIXED, and restart the workers"
+    ),
     "engine": (
         "its storage engine is not InnoDB: a step there could not be taken back, and rows that"
         " another session is writing are not waited for. ALTER TABLE … ENGINE=InnoDB"

@@ -213,7 +213,10 @@ class Steps:
     def _changed(self, live: LiveClaim, part: Part) -> Done:
         """Change rows along one relation, in the transaction of the step."""
         label, covered = part.relation.label, live.covered.get(part.relation.label)
-        gatherer = Gatherer(covered, self.database) if covered else None
+        gatherer, backend = None, live.row_backends[self.database]
+        if covered:
+            backend.require_current(part.plan.root.field.model, using=self.database)
+            gatherer = Gatherer(covered, self.database)
         allowed = allowance(
             part.plan,
             self.batch_sizes[label],
@@ -224,7 +227,7 @@ class Steps:
             gatherer=gatherer,
         )
         counts, left = STEP_FUNCTIONS[part.plan.strategy](
-            live.row_backends[self.database],
+            backend,
             part.plan.root,
             list(part.owners),
             allowed,

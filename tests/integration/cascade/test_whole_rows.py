@@ -73,6 +73,7 @@ def test_rows_that_move_between_two_steps(
     assert boxes_of_the_living(living) == {BOXES}
 
 
+@pytest.mark.postgresql  # elsewhere it passes over locked rows at once
 def test_a_row_that_moves_while_the_step_waits_for_it(converge: Converge) -> None:
     dead, living = Root.objects.create(), Root.objects.create()
     shelves(dead, 3)
@@ -188,6 +189,7 @@ def test_where_a_key_is_protects_the_leaves_go_first(
     assert "left_shelf" not in deletes[0]
 
 
+@pytest.mark.postgresql  # keys that are checked at the commit
 def test_elsewhere_the_roots_go_first_by_which_they_are_locked(
     converge: Converge, captured: Captured
 ) -> None:

@@ -17,7 +17,7 @@ from apps.integrity.control import heartbeats
 from apps.integrity.log import claims
 from apps.integrity.models import Cascade, Heartbeat
 from apps.integrity.report import claimed_work, limits
-from tests import log_rows
+from tests import log_rows, walked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,18 +122,24 @@ def test_it_reads_to_a_bound_and_says_so(
         claimed(f"task-{number}", limit=1)
     later = timezone.now() + dt.timedelta(hours=5)
     Cascade.objects.filter(state="pending").update(state="waiting", due_at=later)
+    is_mysql = connections["default"].vendor == "mysql"
     with connections["default"].cursor() as cursor:
-        cursor.execute("ANALYZE integrity_cascade")
+        cursor.execute(f"ANALYZE {'TABLE ' if is_mysql else ''}integrity_cascade")
+        if is_mysql:
+            cursor.fetchall()
         with captured:
             found = claimed_work.processes("default")
-        assert len(captured["default"]) == 3
+        # Two walks of the names in the log are a statement on PostgreSQL.
+        assert len(walked.once(captured["default"])) == (4 if is_mysql else 3)
         assert [each.name for each in found.processes] == ["celery@0", "celery@1"]
         assert len(found.claims) == 2
         assert found.more_processes
         assert found.more_claims
-        [held] = [sql for sql in captured["default"] if "LATERAL" in sql]
-        cursor.execute(f"EXPLAIN {held}")
+        per_database = "UNION ALL" if is_mysql else "LATERAL"
+        [held] = [sql for sql in captured["default"] if per_database in sql]
+        cursor.execute(f"EXPLAIN {'FORMAT=JSON ' if is_mysql else ''}{held}")
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "integrity_cascade_due" in plan
     assert "Seq Scan" not in plan
+    assert '"access_type": "ALL",\n      "key"' not in plan
     assert "Only the 2 that were seen last" in page()

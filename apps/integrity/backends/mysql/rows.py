@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...exceptions import FilteredRead
 from .. import visibility
 from ..base import require_keys
 from ..deleted import Gone
@@ -46,6 +47,10 @@ class MySQLRows(PortableRows):
 
     def begin_step(self, *, lock_seconds: float, using: str) -> None:
         session.begin(lock_seconds, using)
+
+    def require_current(self, model: Model, *, using: str) -> None:
+        if not session.is_read_committed(using):
+            raise FilteredRead(model._meta.db_table, using, visibility.WORDS["statements"])
 
     def dense_blocks(self, field: Field, key: Any, *, using: str) -> Dense | None:
         return blocks.dense_blocks(field, key, using)

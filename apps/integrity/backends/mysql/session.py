@@ -68,6 +68,12 @@ def read_committed(connection: Any, *, writes: bool) -> None:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
+def is_read_committed(using: str) -> bool:
+    """Return whether `ReadCommitted` is that on this server."""
+    connection: Any = connections[using]
+    return connection.isolation_level == READ_COMMITTED or _may_set(using)
+
+
 def begin(lock_seconds: float, using: str) -> None:
     """Let the transaction wait for a lock no longer than that."""
     connection: Any = connections[using]
@@ -107,6 +113,25 @@ def bounded(using: str, lock_seconds: float) -> Iterator[None]:
     finally:
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute(SET_WAITS, before)
+
+
+@contextmanager
+def timed(using: str, seconds: float) -> Iterator[None]:
+    """Limit each SELECT of the block; a wait for a table that somebody has locked counts."""
+    connection: Any = connections[using]
+    name, unit = ("max_execution_time", 1000)
+    if connection.mysql_is_mariadb:
+        name, unit = ("max_statement_time", 1)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT @@{name}")
+        (before,) = cursor.fetchone()
+        wanted = type(before)(max(seconds * unit, 1 if unit > 1 else 0.001))
+        cursor.execute(f"SET SESSION {name} = %s", [min(filter(None, (before, wanted)))])
+    try:
+        yield
+    finally:
+        with suppress(Error), connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {name} = %s", [before])
 
 
 @functools.cache

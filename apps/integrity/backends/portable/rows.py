@@ -119,6 +119,9 @@ class PortableRows:
     def begin_step(self, *, lock_seconds: float, using: str) -> None:
         pass  # the ORM has no setting for it
 
+    def require_current(self, model: Model, *, using: str) -> None:
+        pass  # reads show what was committed, or locks fail
+
     def restore_row_security(self, *, using: str) -> None:
         pass  # the ORM knows no row level security
 

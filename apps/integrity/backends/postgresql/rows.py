@@ -144,6 +144,9 @@ class PostgreSQLRows:
                 [f"{max(1, round(lock_seconds * 1000))}ms"],
             )
 
+    def require_current(self, model: Model, *, using: str) -> None:
+        pass  # each statement sees what was committed, or a lock fails
+
     def restore_row_security(self, *, using: str) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute("SET LOCAL row_security TO DEFAULT")
