@@ -216,6 +216,8 @@ def locked(error: Exception, database: str) -> Exception:
     """As when a lock was waited for in vain, which the step is tried again for."""
     if connections[database].vendor == "postgresql":
         error.__cause__ = LockNotAvailable("locked")
+    elif connections[database].vendor == "mysql":
+        error.__cause__ = connections[database].Database.OperationalError(1205, "locked")
     else:
         cause = sqlite3.OperationalError("locked")
         cause.sqlite_errorname, cause.sqlite_errorcode = "SQLITE_BUSY", 5
@@ -326,19 +328,31 @@ def test_bisecting_counts_each_half(converge: Converge, tune: Tune) -> None:
     place, numbers = PLACES[0], [*range(1, 9)]
     parents = place.parents(*numbers)
     condition = f"OLD.owner_id = {parents[3].pk}"
-    with connections[place.database].cursor() as cursor:
-        cursor.execute(
+    made, undone = (
+        (
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
             f" 'BEGIN IF {condition} THEN RAISE ''no''; END IF; RETURN OLD; END';"
             " CREATE TRIGGER refuse BEFORE DELETE ON right_leaf FOR EACH ROW"
             " EXECUTE FUNCTION refuse()"
+        ),
+        "DROP TRIGGER refuse ON right_leaf; DROP FUNCTION refuse()",
+    )
+    if connections[place.database].vendor == "mysql":
+        made, undone = (
+            (
+                "CREATE TRIGGER refuse BEFORE DELETE ON right_leaf FOR EACH ROW"
+                f" IF {condition} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'; END IF"
+            ),
+            "DROP TRIGGER refuse",
         )
+    with connections[place.database].cursor() as cursor:
+        cursor.execute(made)
     try:
         gone = place.removed(parents)
         converge()
     finally:
         with connections[place.database].cursor() as cursor:
-            cursor.execute("DROP TRIGGER refuse ON right_leaf; DROP FUNCTION refuse()")
+            cursor.execute(undone)
     assert place.counts(gone) == [1, 2, 3, 0, 5, 6, 7, 8]
 
 
