@@ -9,11 +9,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
+from .exceptions import NotYet
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from django.db.models import Model, QuerySet
+
+__all__ = ["Found", "Item", "Json", "NotYet", "Step"]
 
 #: What JSON can hold.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -50,13 +54,15 @@ class Step:
         raise NotImplementedError
 
     def erase(self, items: Sequence[Item]) -> None:
-        """Erase the items. Raises an exception if that is impossible now.
+        """Erase the items. Raises an exception if that is impossible now, or `NotYet`.
 
         The rows are gone by then. The same items may be erased again, after a crash for example,
         so what is gone already is no error.
+
+        `NotYet` is for what has to wait, though nothing has failed: no attempt is counted.
         """
         raise NotImplementedError
 
     def probe(self, items: Sequence[Item]) -> Found:
-        """Return whether any of the items still exists."""
+        """Return whether any of the items still exists. `NotYet` puts off the question."""
         raise NotImplementedError

@@ -26,14 +26,14 @@ from .. import conf, failpoints, relations
 from ..backends.connections import CONNECTION_ERRORS, reach, tolerated, watched
 from ..conf.steps import name_of
 from ..control import circuit_breaker, identity, pacing, refusals
-from ..exceptions import DatabaseHindered
+from ..exceptions import DatabaseHindered, NotYet
 from ..exceptions.failures import contained
 from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
 from ..log import beside, claims, findings, outcomes
 from ..signals import cascade_finished
-from . import lease
+from . import lease, not_yet
 from .drained import Drained
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ class _Erasing:
     done: Drained
     #: Whose items the step is asked to erase now.
     at_work: set[int] = field(default_factory=set)
+    #: Deletion → for how long the step puts it off: see not_yet.py.
+    later: dict[int, beside.Wait] = field(default_factory=dict)
     #: Deletion → the items that were erased for it, by this claim and before.
     erased: Counter[int] = field(default_factory=Counter)
 
@@ -188,33 +190,41 @@ class _Erasing:
         """Erase what was found in one child database; return whether time is up before its end."""
         claim = self.claim
         rows = findings.of_claim(claim, name_of(claim.database), database=database)
-        unerased, over = rows.filter(erased_at__isnull=True), False
-        while not over and (found := findings.some(unerased, claim.ids)):
+        unerased, over, ids = rows.filter(erased_at__isnull=True), False, {*claim.ids}
+        while not over and (found := findings.some(unerased, ids)):
             for group in groups_of(found):
                 if over := time.monotonic() >= self.until:
                     break
-                self._erase(group, database)
+                ids -= {row.deletion for row in self._erase(group, database)}
         self.erased += findings.sizes(rows.filter(erased_at__isnull=False), claim.ids)
         return over
 
-    def _erase(self, group: Sequence[Finding], database: str) -> None:
+    def _erase(self, group: Sequence[Finding], database: str) -> Sequence[Finding]:
+        """Let the step erase what a group of findings names; return those that it puts off."""
         step = relations.catalogue().step(self.claim.database)
         self.at_work = {row.deletion for row in group}
         items = [item for row in group for item in row.items]
+        left: Sequence[Finding] = ()
         try:
             with contained():
                 step.erase(items)
         except self.interrupts:
             raise
+        except NotYet as error:
+            left = not_yet.left_of(group, error)
+            self.later |= {row.deletion: not_yet.wait_of(error) for row in left}
         except Exception as error:
             reason = reason_of_error(error)
             logger.error("%s failed: %s%s", self.claim.database, reason, origin_of(error))  # noqa: TRY400 (quotes items)
             raise _Failed(self.at_work, reason) from error
         self.at_work = set()
         failpoints.hit(Failpoint.REMOVED)
-        findings.note_erased(group, database=database)
-        self.done.rows[self.claim.database] += len(items)
+        erased = [row for row in group if row not in left]
+        if erased:
+            findings.note_erased(erased, database=database)
+        self.done.rows[self.claim.database] += sum(row.size for row in erased)
         failpoints.hit(Failpoint.REMOVAL_COMMITTED)
+        return left
 
     def _settle(
         self, waits: Mapping[int, beside.Wait], hindered: str, failed: _Failed | None, *, late: bool
@@ -225,20 +235,14 @@ class _Erasing:
         if failed:
             self.done.failed += len(stuck)
             outcomes.postpone(claim.only(stuck), failed.reason)
-        rest = [pk for pk in claim.ids if pk not in stuck]
+        not_yet.put_off(claim, {pk: self.later[pk] for pk in self.later.keys() - stuck}, rows)
+        rest = [pk for pk in claim.ids if pk not in stuck | self.later.keys()]
         reason = hindered or (failed.reason if failed else "")
         if reason or late:
             kept = {pk: rows[pk] for pk in rest}
             outcomes.release(claim, kept, reason=reason, waits=bool(reason))
             return
-        groups: dict[str, list[int]] = {}
-        for pk in rest:
-            if pk in waits:
-                groups.setdefault(waits[pk].reason, []).append(pk)
-        for why, group in groups.items():
-            seconds = max(waits[pk].seconds for pk in group)
-            kept = {pk: rows[pk] for pk in group}
-            outcomes.release(claim, kept, reason=why, seconds=seconds)
+        not_yet.put_off(claim, {pk: waits[pk] for pk in rest if pk in waits}, rows)
         ended = {pk: rows[pk] for pk in rest if pk not in waits}
         finished = outcomes.finish(claim, ended, barrier=None)
         self.done.finished += len(finished)

@@ -15,12 +15,13 @@ from ..backends.connections import CONNECTION_ERRORS, tolerated, watched
 from ..conf.steps import name_of
 from ..control import circuit_breaker, identity, pacing
 from ..erasure import Found
-from ..exceptions import DatabaseHindered
+from ..exceptions import DatabaseHindered, NotYet
 from ..exceptions.failures import contained, isolated
 from ..exceptions.loggers import logger_of, origin_of
 from ..exceptions.redaction import reason_of_error
 from ..failpoints import Failpoint
 from ..log import beside, findings, outcomes, proofs
+from . import not_yet
 from .erasing import ITEMS, databases_of, hindrance, open_logs
 from .verified import Verified
 
@@ -92,9 +93,7 @@ def _settle(proof: _Proof, done: Verified) -> str:
     back = proof.left | proof.later
     untold = {pk for pk in claim.ids if proof.hindered or pk in proof.untold} - back
     if untold:
-        settings = conf.current()
-        seconds = max(settings.probe_seconds, settings.grace_seconds)
-        outcomes.hold(claim, sorted(untold), seconds=seconds)
+        outcomes.hold(claim, sorted(untold), seconds=proof.seconds)
     clean = [pk for pk in claim.ids if pk not in back | untold]
     done.verified += outcomes.verify(claim, clean)
     for database, probed in proof.probed.items() if clean else ():
@@ -128,6 +127,16 @@ class _Proof:
         self.probed: dict[str, dict[int, list[UUID]]] = {}
         #: Which database cannot be read; and why the step cannot tell.
         self.hindered = self.why = ""
+        #: For how long the step puts off questions: `NotYet`; and whether it failed to answer one.
+        self.put_off, self.failed = 0.0, False
+
+    @property
+    def seconds(self) -> float:
+        """Return when to ask again what is unknown."""
+        settings = conf.current()
+        if self.put_off and not (self.failed or self.hindered):
+            return self.put_off
+        return max(settings.probe_seconds, settings.grace_seconds)
 
     def read(self) -> None:
         """Probe the findings in every child database."""
@@ -185,6 +194,7 @@ class _Proof:
         """Probe them together; if something is left or unknown, find out of which it is."""
         if time.monotonic() >= self.deadline:
             self.untold.update(deletions)
+            self.failed = True
             self.why = self.why or "there was no time to look for everything"
             return Found.UNKNOWN
         found = self._ask([item for pk in deletions for item in items[pk]])
@@ -208,12 +218,17 @@ class _Proof:
                 found = self.step.probe(items)
         except self.interrupts:
             raise
+        except NotYet as error:
+            self.put_off = max(self.put_off, not_yet.seconds_of(error))
+            self.why = self.why or not_yet.wait_of(error).reason
+            return Found.UNKNOWN
         except Exception as error:  # noqa: BLE001 (what fails says nothing)
+            self.failed = True
             reason = reason_of_error(error)
             logger.error("%s: a probe failed: %s%s", self.claim.database, reason, origin_of(error))  # noqa: TRY400 (quotes items)
             self.why = f"its probe fails: {reason}"
             return Found.UNKNOWN
         if found in {Found.NONE, Found.SOME}:
             return found
-        self.why = self.why or UNTOLD
+        self.failed, self.why = True, self.why or UNTOLD
         return Found.UNKNOWN

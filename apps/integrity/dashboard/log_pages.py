@@ -86,7 +86,10 @@ def deletions(request: HttpRequest, *, site: AdminSite) -> HttpResponse:
 
 
 def _is_awaited(one: InDatabase) -> bool:
-    return one.state == CascadeState.WAITING and one.due_at is not None
+    """Return whether its next attempt is later: after a failure, or because it was planned so."""
+    waits = one.state == CascadeState.WAITING
+    planned = one.state == CascadeState.PENDING and bool(one.reason)
+    return (waits or planned) and one.due_at is not None
 
 
 def _has(row: Deletion, what: str) -> bool:

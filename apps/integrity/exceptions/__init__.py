@@ -33,7 +33,7 @@ from .deletes import (
     ParentStillExists,
     TooManyKeys,
 )
-from .work import NotDrained, NotErased, ReceiverExits, RowsKept, TaskFailed
+from .work import NotDrained, NotErased, NotYet, ReceiverExits, RowsKept, TaskFailed
 
 __all__ = [
     "ChildDatabaseUnavailable",
@@ -55,6 +55,7 @@ __all__ = [
     "NotDrained",
     "NotErased",
     "NotTheParents",
+    "NotYet",
     "ParentStillExists",
     "ReceiverExits",
     "RestoredDatabase",

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from .base import CrossDatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ..erasure import Item
 
 
 class RowsKept(CrossDatabaseError):
@@ -34,6 +36,21 @@ class ReceiverExits(CrossDatabaseError):
 
 class NotErased(CrossDatabaseError):
     """An erasure step could not erase all of its items now. The message quotes none of them."""
+
+
+class NotYet(CrossDatabaseError):
+    """An erasure step will erase some of its items later, and nothing has failed.
+
+    It is no attempt: the deletions wait for so many `seconds` (1 s to a day) without a backoff, and
+    are not shown as failing. `items` are those that are left; the others that the step was asked
+    for have been erased. Without it, all of them are left. `reason` is shown and quotes no items.
+    """
+
+    def __init__(
+        self, reason: str, *, seconds: float = 60.0, items: Sequence[Item] | None = None
+    ) -> None:
+        self.seconds, self.items = seconds, items
+        super().__init__(reason)
 
 
 class TaskFailed(CrossDatabaseError):

@@ -30,14 +30,20 @@ WAIT_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """For which databases a deletion has to wait, and for how long it is not looked at again."""
+    """For which databases a deletion has to wait, and for how long it is not looked at again.
+
+    Or what else it waits for, if `why` says that.
+    """
 
     databases: Mapping[str, str]
     seconds: float
+    why: str = ""
 
     @property
     def reason(self) -> str:
         """Return why it waits, in a line. Pure."""
+        if self.why:
+            return self.why
         states = (f"{database} ({state})" for database, state in sorted(self.databases.items()))
         return f"{WAITS} {', '.join(states)}"
 
@@ -80,7 +86,7 @@ def waiting(places: Collection[str], *, using: str) -> int:
     Cascades whose rows are held up by anything else are not counted.
     """
     rows = tables.cascades(using).filter(
-        database__in=sorted(places), state=Cascade.State.WAITING, reason__startswith=WAITS
+        database__in=sorted(places), state=Cascade.State.PENDING, reason__startswith=WAITS
     )
     held_up = Q(reason__contains="(blocked)") | Q(reason__contains="(waiting)")
     return sum(rows.exclude(held_up).values_list("size", flat=True))

@@ -182,13 +182,15 @@ def release(
     reason: str = "",
     failing: Mapping[str, str] | None = None,
     waits: bool = False,
+    planned: bool = False,
     seconds: float = MOMENT_SECONDS,
 ) -> None:
     """Put unfinished deletions back in the queue, with the rows changed so far.
 
     `rows` names the deletions and what was changed for each; without it, all of the claim are put
     back, with the rows that the claim has. The attempt is not counted. With a `reason` they wait
-    for so many `seconds` first; if the cause `waits` for an operator, for `probe_seconds`.
+    for so many `seconds` first; if the cause `waits` for an operator, for `probe_seconds`. A wait
+    that is `planned` is no fault: they stay pending, and are not shown as failing.
     `failing` is the reason for each relation whose rows are left.
     """
     if rows is None:
@@ -200,7 +202,10 @@ def release(
         whole = _with_progress(claim, rows)
         if not reason and conf.current().uses_deadlines:
             _move_to_end(claim, [pk for pk, ids in whole.items() if document(rows, ids)])
-        _of(claim, whole).update(**_uncounted(reason, seconds, failing))
+        changes = _uncounted(reason, seconds, failing)
+        if planned:
+            changes["state"] = Cascade.State.PENDING
+        _of(claim, whole).update(**changes)
 
 
 def _move_to_end(claim: Claim, cascades: Collection[int]) -> None:

@@ -75,8 +75,9 @@ def _blocked(database: str | None, using: str) -> QuerySet[Cascade]:
 
 
 def make_due_now(*, using: str) -> int:
-    """Make failed cascades due at once, whatever their backoff; return their number."""
-    waiting = Cascade.objects.using(using).filter(state=Cascade.State.WAITING)
+    """Make cascades due at once that wait or failed; return their number."""
+    states = [Cascade.State.WAITING, Cascade.State.PENDING]
+    waiting = Cascade.objects.using(using).filter(state__in=states, due_at__gt=ServerNow())
     return waiting.update(due_at=ServerNow())
 
 

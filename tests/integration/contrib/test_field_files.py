@@ -13,7 +13,7 @@ from django.db import connections
 
 from apps.integrity.contrib.erasure import FieldFiles, living
 from apps.integrity.erasure import Found
-from apps.integrity.exceptions import DatabaseUnreachable, FilteredRead, NotErased
+from apps.integrity.exceptions import DatabaseUnreachable, FilteredRead, NotErased, NotYet
 from tests.kinds.filed.models import Attachment, Folder, Letter, Objects
 from tests.kinds.left.models import Group
 from tests.kinds.parents.models import Sender
@@ -159,11 +159,13 @@ class TestErase:
 class TestNamesThatComeBack:
     def test_an_upload_whose_row_is_not_there_yet_stays(self, tune: Any) -> None:
         tune(grace_seconds=60.0)
-        items = collected(attached(written("a.txt")))
-        STEP.erase(items)
+        items = collected(attached(written("a.txt")), attached(written("b.txt")))
+        STEP.erase(items[:1])
         written("a.txt", time.time())  # the process died, and the name was free
-        with pytest.raises(NotErased, match="newer than the rows"):
+        with pytest.raises(NotYet, match="newer than the rows") as raised:
             STEP.erase(items)
+        assert (raised.value.items, 0 < raised.value.seconds <= 60) == (items[:1], True)
+        assert names() == {"a.txt"}
         attached("a.txt")
         STEP.erase(items)
         assert names() == {"a.txt"}

@@ -191,14 +191,16 @@ def test_it_is_not_done_before_the_rows_are_gone_and_verified(directory: Path) -
     assert names(directory) >= {"gone-post-0"}
     assert "gone-order" not in names(directory)
     outcome = in_database(user_pk(), PLACE)
-    assert (outcome.state, outcome.attempts) == ("waiting", 0)
+    assert (outcome.state, outcome.attempts) == ("pending", 0)
     assert outcome.reason == (
         "waits until rows are gone and verified in blog_db (pending), shop_db (done)"
     )
+    (row,) = (row for row in collect_status()["databases"] if row["database"] == PLACE)
+    assert (row["state"], row["failing"], row["backlog"]) == ("working", 0, 1)
     make_due()
     work("blog_db", PLACE)
     assert names(directory) == set()
-    assert in_database(user_pk(), PLACE).state == "waiting"
+    assert in_database(user_pk(), PLACE).state == "pending"
     until_verified()
     assert cascade_states() == ["verified"] * 3
 

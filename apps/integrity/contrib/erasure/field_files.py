@@ -4,6 +4,7 @@ Note [Names that come back]: a storage gives the name of a deleted file to the n
 storages replace a file that has the name. The row of an upload is written after its file. So a file
 that no row names may be one that somebody is uploading, if it was written since the rows were
 collected. Such a file stays until it is `grace_seconds` old: its row has been committed by then.
+That is no failure: the step says `NotYet`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import FileField
 
 from ... import conf
-from ...erasure import Found
+from ...erasure import Found, NotYet
 from ...exceptions import NotErased
 from ...exceptions.failures import ends_the_process
 from ...exceptions.loggers import logger_of
@@ -39,6 +40,8 @@ logger = logger_of("integrity.erasure")
 
 #: Seconds by which the clocks of a worker and of a storage may differ.
 CLOCKS_SECONDS = 5.0
+#: Why a file stays for a while.
+TOO_NEW = "a file is newer than the rows that named it: its own row may come yet"
 #: Files between two looks at the rows that name them.
 CHUNK = 200
 
@@ -86,21 +89,32 @@ class FieldFiles(Configured):
                     yield {"field": label(field), "name": name, "at": now}
 
     def erase(self, items: Sequence[Item]) -> None:
-        """Delete the files that no row names. Raises `NotErased` if some are still there."""
-        files, kept, refused = [*self._files(items)], 0, []
+        """Delete the files that no row names. Raises `NotErased` if some are still there.
+
+        Raises `NotYet` for those that are too new. See Note [Names that come back].
+        """
+        files, kept, refused = [*self._files(items)], 0, list[str]()
+        new = dict[int, float]()  # place among the items → seconds
         for start in range(0, len(files), CHUNK):
             chunk = files[start : start + CHUNK]
             named = living.named_by_rows(file.key for file in chunk)
-            for file in chunk:
+            for place, file in enumerate(chunk, start):
                 if file.key in named:
                     kept += 1
-                elif why := _delete(file):
-                    refused.append(why)
+                    continue
+                try:
+                    _delete(file)
+                except NotYet as error:
+                    new[place] = error.seconds
+                except NotErased as error:
+                    refused.append(str(error))
         if kept:
             logger.info("%d files stay: other rows name them", kept)
         if refused:
             more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
             raise NotErased(f"{refused[0]}{more}")
+        if new:
+            raise NotYet(TOO_NEW, seconds=max(new.values()), items=[items[one] for one in new])
 
     def probe(self, items: Sequence[Item]) -> Found:
         """Return whether any of the files exists that no row names. Raises what the storages raise.
@@ -133,28 +147,34 @@ def _field(path: str) -> FileField:
     )
 
 
-def _delete(file: _File) -> str:
-    """Delete the file unless it is too new; return why it could not be deleted, or ""."""
+def _delete(file: _File) -> None:
+    """Delete the file. Raises `NotYet` if it is too new, or `NotErased`."""
     try:
-        if _may_be_another(file):
-            return "a file is newer than the rows that named it: its own row may come yet"
-        file.storage.delete(file.name)
+        seconds = _too_new_for(file)
+        if not seconds:
+            file.storage.delete(file.name)
     except Exception as error:
         if ends_the_process(error):
             raise
-        return f"{file.storage.__class__.__name__}: {reason_of_error(error)}"
-    return ""
+        reason = f"{file.storage.__class__.__name__}: {reason_of_error(error)}"
+        raise NotErased(reason) from error
+    if seconds:
+        raise NotYet(TOO_NEW, seconds=seconds)
 
 
-def _may_be_another(file: _File) -> bool:
-    """Return whether somebody may be uploading the file. See Note [Names that come back]."""
+def _too_new_for(file: _File) -> float:
+    """Return for how many seconds somebody may still be uploading the file, or 0.
+
+    See Note [Names that come back].
+    """
     try:
         written = file.storage.get_modified_time(file.name).timestamp()
     except NotImplementedError:
-        return False
+        return 0.0
     except Exception:
         if file.storage.exists(file.name):
             raise
-        return False
-    newer = written > file.collected_at - CLOCKS_SECONDS
-    return newer and time.time() - written < conf.current().grace_seconds
+        return 0.0
+    if written <= file.collected_at - CLOCKS_SECONDS:
+        return 0.0
+    return max(0.0, conf.current().grace_seconds - (time.time() - written))
