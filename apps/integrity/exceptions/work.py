@@ -8,8 +8,7 @@ from .base import CrossDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from ..erasure import Item
+    from typing import Any
 
 
 class RowsKept(CrossDatabaseError):
@@ -47,7 +46,7 @@ class NotYet(CrossDatabaseError):
     """
 
     def __init__(
-        self, reason: str, *, seconds: float = 60.0, items: Sequence[Item] | None = None
+        self, reason: str, *, seconds: float = 60.0, items: Sequence[Any] | None = None
     ) -> None:
         self.seconds, self.items = seconds, items
         super().__init__(reason)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Sum
 
 from .. import conf
+from ..backends import missing_tables
 from ..models import Finding
 from ..models.moments import ServerNow
 from .tallies import known_in
@@ -123,3 +124,16 @@ def purge(database: str, *, log: UUID, using: str) -> int:
     gone = [pk for pk, batch in found.items() if batch not in known]
     removed = rows.filter(pk__in=gone)
     return int(removed._raw_delete(database)) if gone else 0
+
+
+def rename(old: str, new: str, *, database: str, log: UUID, apply: bool) -> int:
+    """Give the findings of a step its new name; return their number. See `tallies.rename`."""
+    if missing_tables.absent([Finding], using=database):
+        return 0
+    rows = Finding.objects.using(database).filter(log=log, step=old)
+    if not apply:
+        return rows.count()
+    changed = 0
+    while pks := [*rows.values_list("pk", flat=True)[:ROWS]]:
+        changed += rows.filter(pk__in=pks).update(step=new)
+    return changed

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+    from .renaming import Renaming
     from .values import Claim
 
 #: Deletion → label → rows.
@@ -230,3 +231,23 @@ def purge(database: str, *, log: UUID, using: str) -> int:
             break
         begin = found[-1][3]
     return removed
+
+
+def rename(change: Renaming, *, database: str, log: UUID, apply: bool) -> int:
+    """Give the ledger of one log its new names of parents; return the number of rows.
+
+    In batches, each a statement of its own. Who runs it again finds what still has the old names.
+    """
+    if not is_kept_in(database):
+        return 0
+    ledger, changed = Tally.objects.using(database).filter(log=log), 0
+    for old in [*ledger.order_by().values_list("parent", "relation").distinct()]:
+        if (new := change.pair(*old)) == old:
+            continue
+        rows = ledger.filter(parent=old[0], relation=old[1])
+        if not apply:
+            changed += rows.count()
+            continue
+        while pks := [*rows.values_list("pk", flat=True)[:PURGED]]:
+            changed += rows.filter(pk__in=pks).update(parent=new[0], relation=new[1])
+    return changed

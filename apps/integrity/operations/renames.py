@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from django.db import Error, connections
 
 from .. import relations
+from ..conf.steps import is_step
 from ..control import actions, circuit_breaker, identity
 from ..exceptions import InvalidName
 from ..exceptions.loggers import logger_of
@@ -23,6 +24,7 @@ from ..models import Audit, Deletion
 from ..report import alarms, names
 from ..report import fields as report_fields
 from ..scan import scan_row
+from . import ledgers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,10 +46,13 @@ def require(change: Renaming, *, force: bool = False) -> None:
         raise InvalidName(unknown(str(change.kind), change.new, known))
     if change.old == change.new:
         raise InvalidName(f"{change.old!r} is both the old name and the new one")
-    if change.old in known and not force:
+    if is_step(change.old) != is_step(change.new):
+        raise InvalidName(f"of {change.old!r} and {change.new!r}, one is a step and one is not")
+    if change.old in known and (is_step(change.old) or not force):
+        forced = "" if is_step(change.old) else ". To move all of it nevertheless, add --force"
         raise InvalidName(
             f"the {change.kind} {change.old!r} is still in the catalogue: its work needs no new"
-            " name. To move all of it nevertheless, add --force"
+            f" name{forced}"
         )
 
 
@@ -60,12 +65,23 @@ def _require_one_parent(change: Renaming) -> None:
         )
 
 
-def rename(change: Renaming, *, actor: str, apply: bool) -> Changed:
-    """Rename in every log that answers, and in the identities that child databases store."""
-    total: Changed = {}
-    for using in circuit_breaker.answering_logs():
-        _add(total, rename_in(change, using=using, actor=actor, apply=apply))
-    _add(total, {"identity": _identities(change, actor=actor, apply=apply)})
+def rename(
+    change: Renaming, *, actor: str, apply: bool, unreached: list[str] | None = None
+) -> Changed:
+    """Rename in every log that answers, in its ledgers, and in the identities that children store.
+
+    The child databases that cannot be reached are added to `unreached`: run it again for these.
+    Before a step's cascades get a new name, all that it found has to have it: else they would end
+    with nothing erased. So nothing else is renamed then, unless every child answers.
+    """
+    missed: list[str] = [] if unreached is None else unreached
+    logs, total = circuit_breaker.answering_logs(), dict[str, int]()
+    for using in logs:
+        _add(total, ledgers.rename(change, using=using, actor=actor, apply=apply, missed=missed))
+    if not (is_step(change.old) and missed):
+        for using in logs:
+            _add(total, rename_in(change, using=using, actor=actor, apply=apply))
+        _add(total, {"identity": _identities(change, actor=actor, apply=apply)})
     return {table: number for table, number in total.items() if number}
 
 
@@ -186,7 +202,7 @@ def _known() -> dict[Kind, list[str]]:
     catalogue = relations.catalogue()
     children = [relation.child._meta.label for relation in catalogue.relations]
     return {
-        Kind.ALIAS: list(dict.fromkeys([*catalogue.child_databases, *catalogue.log_databases])),
+        Kind.ALIAS: list(dict.fromkeys([*catalogue.places, *catalogue.log_databases])),
         Kind.MODEL: list(dict.fromkeys([*catalogue.parents, *children])),
         Kind.RELATION: [relation.label for relation in catalogue.relations],
         Kind.FIELD: [

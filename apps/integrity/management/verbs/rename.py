@@ -33,7 +33,7 @@ EXAMPLES = {
 }
 INTERRUPTED = AGAIN
 KINDS = {
-    Kind.ALIAS: "OLD and NEW are aliases, as in blog_db",
+    Kind.ALIAS: "OLD and NEW are aliases, as in blog_db, or steps, as in step:files",
     Kind.MODEL: "OLD and NEW are models, as in auth.User",
     Kind.RELATION: "OLD and NEW are relations, as in blog.Post.author",
     Kind.FIELD: "OLD and NEW are fields of a parent, as in auth.User.username: the target of a"
@@ -75,19 +75,20 @@ def run(
     if (new is None) == (not reason):
         raise usage_error("give the new name, or --close with a reason in words")
     kind_of_name = Kind(kind) if kind else Kind.of(old)
+    unreached = list[str]()
     if new is None:
         tables = renames.close(kind_of_name, old, reason=reason, actor=actor(), apply=apply)
     else:
         change = Renaming(kind=kind_of_name, old=old, new=new)
         renames.require(change, force=force)
-        tables = renames.rename(change, actor=actor(), apply=apply)
+        tables = renames.rename(change, actor=actor(), apply=apply, unreached=unreached)
     changed, silent = sum(tables.values()), silent_logs()
     code = ExitCode.FINDINGS if changed and not apply else ExitCode.CLEAN
-    document = {"changed": changed, "tables": tables, "applied": apply}
+    document = {"changed": changed, "tables": tables, "applied": apply, "unreachable": unreached}
     if not changed:
         unknown = names.unknown(circuit_breaker.answering_logs())
         document["did_you_mean"] = closest(old, [str(row["name"]) for row in unknown])
-    return Result(document, ExitCode.UNREACHABLE if silent else code)
+    return Result(document, ExitCode.UNREACHABLE if silent or unreached else code)
 
 
 def render(
@@ -100,6 +101,9 @@ def render(
     **_: object,
 ) -> None:
     """Print how many rows changed, by table."""
+    if document["unreachable"]:
+        left = ", ".join(document["unreachable"])
+        terminal.line(f"not renamed in {left}, which cannot be reached: run it again")
     if code is ExitCode.CLEAN and not document["changed"]:
         likely = document["did_you_mean"]
         guess = f"; did you mean {likely!r}?" if likely else ""
