@@ -63,7 +63,7 @@ MUTATIONS = (
         "untold-is-none",
         "G12: what a step cannot tell counts as gone",
         PROVING,
-        "        self.why = self.why or UNTOLD\n        return Found.UNKNOWN\n",
+        "        self.failed, self.why = True, self.why or UNTOLD\n        return Found.UNKNOWN\n",
         "        return Found.NONE\n",
         (f"{T_ERASING}::test_unknown_is_never_verified",),
     ),

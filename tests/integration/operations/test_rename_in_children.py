@@ -1,4 +1,7 @@
-"""`integrity rename` renames what child databases hold: a step's findings, and the ledgers."""
+"""`integrity rename` renames what child databases hold: a step's findings, and the ledgers.
+
+Runs the command of docs/how-to/rename-models-and-aliases.md.
+"""
 
 from __future__ import annotations
 
