@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from django.contrib.auth.models import User
@@ -35,8 +35,10 @@ class Later(Files):
 
     left: frozenset[str] = frozenset()
     says_which = True
+    asked: ClassVar[list[Sequence[Any]]] = []
 
     def erase(self, items: Sequence[Any]) -> None:
+        self.asked.append(items)
         left = [name for name in items if name in self.left]
         super().erase([name for name in items if name not in left])
         if left:
@@ -48,6 +50,7 @@ class Later(Files):
 def directory(tmp_path: Path, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Files, "erased", [])
     monkeypatch.setattr(Files, "probed", [])
+    monkeypatch.setattr(Later, "asked", [])
     step = (f"{__name__}.Later", {"directory": str(tmp_path)})
     tune(steps={"files": step}, grace_seconds=0.01, attempts=3)
     return tmp_path
@@ -94,6 +97,7 @@ def test_what_is_left_waits_uncounted_and_the_rest_is_erased(
         make_due()
         done = cascade.drain(PLACE)
         assert done.failed == 0
+    assert len(Later.asked) == 5  # once in each drain, which would have had the time for more
     assert {path.name for path in directory.iterdir()} == {"new"}
     outcome = in_database(keys["new"], PLACE)
     assert (outcome.state, outcome.attempts) == ("pending", 0)
