@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The most calls of functions of apps/integrity. Each time that is written or read is one of them,
 #: because SQLite keeps no zone (models/moments.py). Django 6.1 asks the hash of each `on_delete`.
 MOST = {
-    "delete": 71 + 2 * (django.VERSION >= (6, 1)),
+    "delete": 71 + 3 * (django.VERSION >= (6, 1)),
     "dispatch": 81,
     "cascade": 337,
     "verify": 219,
