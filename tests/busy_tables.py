@@ -22,11 +22,13 @@ def locked_table(using: str, table: str) -> Iterator[None]:
         locks = f"LOCK TABLES {table} WRITE"
 
     def hold() -> None:
-        with transaction.atomic(using), connections[using].cursor() as cursor:
-            cursor.execute(locks)
-            held.set()
-            over.wait(30)
-        connections.close_all()
+        try:
+            with transaction.atomic(using), connections[using].cursor() as cursor:
+                cursor.execute(locks)
+                held.set()
+                over.wait(30)
+        finally:
+            connections.close_all()
 
     thread = threading.Thread(target=hold)
     thread.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from apps.integrity.exceptions import ChildDatabaseUnavailable, TooManyKeys
 from apps.integrity.models import Deletion
 from apps.integrity.relations import discovery
 from tests import superuser
+from tests.busy_tables import locked_table
 from tests.kinds.music.models import (
     Album,
     Artist,
@@ -471,7 +471,7 @@ class TestWhatCannotBeAsked:
         tune(lock_seconds=0.2)
         spread(INSIDE)
         gone = an_invoice_of_somebody_else()
-        with _setting_stays("test_left", within), _table_locked("test_left", "music_invoice"):
+        with _setting_stays("test_left", within), locked_table("test_left", "music_invoice"):
             begun = time.monotonic()
             with pytest.raises(ChildDatabaseUnavailable, match=r"music\.Invoice\.ticket"):
                 gone.delete()
@@ -540,29 +540,6 @@ def _setting_stays(alias: str, within: str) -> Iterator[None]:
         before = waits()
         yield
         assert waits() == before
-
-
-@contextmanager
-def _table_locked(alias: str, table: str) -> Iterator[None]:
-    held, over = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        try:
-            with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-                cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-                held.set()
-                over.wait(30)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert held.wait(30)
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager
